@@ -1,0 +1,1 @@
+"""OCI images: their JSON documents, and the pull that turns a reference into layers."""

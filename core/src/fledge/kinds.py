@@ -1,0 +1,123 @@
+"""The kinds of driver: what each must offer. docs/plugins.md is the tutorial.
+
+A driver is a class behind an entry point. Core reads `options_model` and the other class attributes to check the
+config; it creates the driver once a build, registers it with the plugin manager, and from there on only calls
+hooks. Drivers are safe to call from several threads at once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from fledge.hookspecs import hookimpl
+from fledge.sources import AgentRequest, FileSource, ImageRequest, ImageSource, Request, Source
+
+if TYPE_CHECKING:
+    from fledge.artifact import Artifact
+    from fledge.context import BuildContext
+    from fledge.options import Options
+    from fledge.output import ArtifactFile
+    from fledge.plan import BuildPlan
+    from fledge.tree.tree import Tree
+
+
+class Driver(ABC):
+    """What every kind has."""
+
+    options_model: ClassVar[type[Options]]
+    """The driver's own keys of fledge.toml, as a pydantic model."""
+
+    def __init__(self, name: str, options: Options, context: BuildContext) -> None:
+        """`name`: the entry point's. `options`: an instance of `options_model`. Must not do any work yet."""
+        self.name = name
+        self.options = options
+        self.context = context
+
+
+class Strategy(Driver):
+    """Decides which sources a build needs and how they become a tree (`strategy = "..."`, group fledge.strategies).
+
+    The options are top-level tables of fledge.toml: `source`, `init`.
+    """
+
+    artifact_kind: ClassVar[Literal["rootfs", "initramfs"]]
+    default_filesystem: ClassVar[str]
+    """The filesystem when `[filesystem] type` is not given."""
+    filesystems: ClassVar[frozenset[str] | None] = None
+    """The only filesystems that make sense with it; None: any."""
+
+    @abstractmethod
+    def requests(self, plan: BuildPlan) -> Sequence[Request]:
+        """The sources that the build needs, in the order in which assemble_tree gets them."""
+
+    @abstractmethod
+    def artifact_name(self, plan: BuildPlan) -> str:
+        """The artifact's file name when `--output` is not given: `nginx-rootfs.img`."""
+
+    @hookimpl
+    @abstractmethod
+    def assemble_tree(self, plan: BuildPlan, sources: Sequence[Source]) -> Tree:
+        """See hookspecs.assemble_tree."""
+
+
+class Filesystem(Driver):
+    """Writes a tree into an artifact, and reads it back (`[filesystem] type`, group fledge.filesystems).
+
+    The options are the keys of `[filesystem]` beside `type`.
+    """
+
+    suffix: ClassVar[str] = ".img"
+    """What a direct build appends to the name."""
+
+    @hookimpl
+    @abstractmethod
+    def pack_artifact(self, plan: BuildPlan, tree: Tree, target: ArtifactFile) -> Artifact:
+        """See hookspecs.pack_artifact. Same tree and options, same bytes; what the format can't hold raises BuildError
+        with the path, before or while writing.
+        """
+
+    @classmethod
+    @abstractmethod
+    def recognizes(cls, head: bytes) -> bool:
+        """Whether `head`, the first 128 KiB of a file or all of it, begins an artifact of this format."""
+
+    @classmethod
+    @abstractmethod
+    def read_tree(cls, path: Path) -> Tree:
+        """The artifact's tree, with contents that read from the file when asked. Raises BuildError when it is corrupt."""
+
+
+class Transport(Driver):
+    """Fetches images (`docker://...`, group fledge.transports); the entry point's name is the transport's."""
+
+    @abstractmethod
+    def fetch_image(self, request: ImageRequest) -> ImageSource:
+        """Fetches the manifest, the config and the layers into the store; whatever is there already is not fetched."""
+
+    @hookimpl
+    def fetch_source(self, plan: BuildPlan, request: Request) -> Source | None:
+        """See hookspecs.fetch_source."""
+        if isinstance(request, ImageRequest) and request.reference.transport == self.name:
+            return self.fetch_image(request)
+        return None
+
+
+class AgentSource(Driver):
+    """Finds the agent's binary (`[agent] source_strategy`, group fledge.agents).
+
+    The options are the keys of `[agent]` beside `source_strategy`.
+    """
+
+    @abstractmethod
+    def fetch_agent(self, request: AgentRequest) -> FileSource:
+        """The binary, verified where a checksum is known."""
+
+    @hookimpl
+    def fetch_source(self, plan: BuildPlan, request: Request) -> Source | None:
+        """See hookspecs.fetch_source."""
+        if isinstance(request, AgentRequest) and request.driver == self.name:
+            return self.fetch_agent(request)
+        return None

@@ -1,0 +1,74 @@
+"""What a strategy asks for, and what it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fledge.image.config import ImageConfig
+from fledge.values import Digest, Platform
+
+if TYPE_CHECKING:
+    from fledge.tree.content import Content
+    from fledge.tree.layer import Layer
+
+
+@dataclass(frozen=True, slots=True)
+class ImageReference:
+    """`transport:name`, as containers/image writes it: `docker://nginx:alpine`, `oci:./layout:tag`.
+
+    `name` is what follows the transport, verbatim; the transport parses it.
+    """
+
+    transport: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.transport}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """An image, from the transport that the reference names."""
+
+    reference: ImageReference
+    platform: Platform
+    base_dir: str = "."
+    """What relative paths in the reference are relative to."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRequest:
+    """The agent's binary, from the agent source `driver`."""
+
+    driver: str
+    platform: Platform
+
+
+Request = ImageRequest | AgentRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """A fetched image: every layer verified and indexed in the store, lowest first."""
+
+    reference: ImageReference
+    digest: Digest
+    """Of the manifest (for archives without one, of the config)."""
+    config: ImageConfig
+    layers: Sequence[Layer]
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """One fetched file, verified where a checksum is known."""
+
+    content: Content
+    digest: Digest
+    origin: str
+    """Where it came from, for the log and the manifest: a URL or path."""
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+Source = ImageSource | FileSource

@@ -1,0 +1,121 @@
+"""The content-addressed store in the user's cache folder, shared by builds at once.
+
+    blobs/<algorithm>/<hex>       what was downloaded whole: manifests, configs, agents
+    layers/<algorithm>/<hex>/     a layer by its diff_id: `tar` (decompressed) and `index` (what stands where)
+    links/<kind>/<key>            small facts: which diff_id a compressed blob has
+    packs/<kind>/...              what a filesystem keeps for the next build (compressed blocks)
+
+Everything is written aside and renamed, so a reader never sees half a file, and two writers of one thing write the
+same thing. A build holds a shared lock; `prune` takes it exclusively.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from fledge.atomic import PartFile, remove_dead
+from fledge.errors import BuildError
+from fledge.values import Digest
+
+
+def default_folder(environ: Mapping[str, str]) -> Path:
+    """`FLEDGE_CACHE_DIR`, else `fledge` in the user's cache folder."""
+    named = environ.get("FLEDGE_CACHE_DIR")
+    if named:
+        return Path(named).absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("fledge")
+
+
+class Store:
+    """One cache folder. Safe to use from several threads and processes."""
+
+    def __init__(self, folder: Path) -> None:
+        """Makes the folder when it is not there. Raises BuildError when that can't be done."""
+        self.folder = folder
+        try:
+            (folder / "tmp").mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise BuildError(
+                f"can't use the cache folder {folder}: {error.strerror}",
+                hint="set FLEDGE_CACHE_DIR to a folder that can be written",
+            ) from error
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While it lasts, nobody prunes; what dead builds left behind is removed first."""
+        fcntl.flock(self._lock, fcntl.LOCK_SH)
+        try:
+            remove_dead(self.folder / "tmp")
+            yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """While it lasts, no build uses the store. Raises BuildError when one does."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BuildError(
+                f"the cache {self.folder} is in use by a build", hint="try again when it is done"
+            ) from error
+        try:
+            remove_dead(self.folder / "tmp")
+            yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def path(self, *parts: str) -> Path:
+        """Where something is or would be kept."""
+        return self.folder.joinpath(*parts)
+
+    def blob_path(self, digest: Digest) -> Path:
+        """Where a blob is or would be kept."""
+        return self.path("blobs", digest.algorithm, digest.hex)
+
+    def layer_path(self, diff_id: Digest) -> Path:
+        """The folder of a layer, there or not."""
+        return self.path("layers", diff_id.algorithm, diff_id.hex)
+
+    def part(self, label: str) -> PartFile:
+        """A temporary file in the store. Raises BuildError when it can't be made."""
+        try:
+            return PartFile(self.folder / "tmp", label)
+        except OSError as error:
+            raise BuildError(f"can't write to the cache folder {self.folder}: {error.strerror}") from error
+
+    def keep(self, part: PartFile, *parts: str) -> Path:
+        """Gives a temporary file its place. Not synced: after a power cut `find` sees whatever is wrong and fetches anew."""
+        final = self.path(*parts)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        part.commit(final)
+        return final
+
+    def put(self, data: bytes, *parts: str) -> Path:
+        """Keeps a small file."""
+        with self.part(parts[-1]) as part:
+            os.write(part.fd, data)
+            return self.keep(part, *parts)
+
+    def read_blob(self, digest: Digest, limit: int) -> bytes | None:
+        """A small blob's bytes, verified again; None when it is not there, not itself any more, or over `limit` bytes."""
+        import hashlib
+
+        try:
+            with open(self.blob_path(digest), "rb") as file:
+                data = file.read(limit + 1)
+        except FileNotFoundError:
+            return None
+        good = len(data) <= limit and hashlib.new(digest.algorithm, data).hexdigest() == digest.hex
+        return data if good else None
+
+    def put_blob(self, digest: Digest, data: bytes) -> None:
+        """Keeps a small blob that the caller has verified."""
+        self.put(data, "blobs", digest.algorithm, digest.hex)

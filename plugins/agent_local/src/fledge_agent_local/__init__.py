@@ -1,0 +1,1 @@
+"""The agent from a file of this machine."""

@@ -1,0 +1,1 @@
+"""The agent from a GitHub release."""

@@ -1,0 +1,1 @@
+"""Ext4 images, written in pure Python."""

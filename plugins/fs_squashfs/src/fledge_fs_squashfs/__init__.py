@@ -1,0 +1,1 @@
+"""Squashfs images, written in pure Python."""

@@ -1,0 +1,1 @@
+"""The strategy oci_rootfs: an OCI image becomes a root filesystem."""

@@ -1,0 +1,1 @@
+"""Oci:, oci-archive: and docker-archive: image references."""
