@@ -75,8 +75,9 @@ class Filesystem(Driver):
     @hookimpl
     @abstractmethod
     def pack_artifact(self, plan: BuildPlan, tree: Tree, target: ArtifactFile) -> Artifact:
-        """See hookspecs.pack_artifact. Same tree and options, same bytes; what the format can't hold raises BuildError
-        with the path, before or while writing.
+        """See hookspecs.pack_artifact.
+
+        Same tree and options, same bytes. What the format can't hold raises BuildError with the path.
         """
 
     @classmethod

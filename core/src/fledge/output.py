@@ -261,7 +261,8 @@ class Outputs:
         No moment shows a manifest beside an artifact that is not its own: the old manifest goes first, and builds
         of the same output take turns. Signals wait until it is over.
         """
-        assert self._artifact is not None and self._manifest is not None
+        assert self._artifact is not None
+        assert self._manifest is not None
         part, manifest = self._manifest
         self._artifact.sync()
         folder = os.open(manifest.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
