@@ -1,0 +1,75 @@
+"""Judges of an artifact that share no code with us: the kernel and the distributions' own tools."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+def need_root() -> None:
+    """Skips the test for anyone but root."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root (mounts, device nodes)")
+
+
+def need_tool(name: str, package: str | None = None) -> str:
+    """The path of a program; skips the test when it is not installed. `package`: Debian's, when named otherwise."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if found is None:
+        pytest.skip(f"{name} is not installed (apt-get install {package or name})")
+    return found
+
+
+def run(*argv: str | os.PathLike[str], check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs a tool with its output captured; a failure shows that output."""
+    done = subprocess.run(
+        [os.fspath(word) for word in argv],
+        capture_output=True,
+        text=True,
+        errors="backslashreplace",
+        check=False,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )
+    if check and done.returncode != 0:
+        pytest.fail(f"{' '.join(map(str, argv))}: exit {done.returncode}\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
+    return done
+
+
+@contextmanager
+def mounted(image: Path, fstype: str, *, writable: bool = False) -> Iterator[Path]:
+    """The kernel's view of an image, mounted through a loop device for as long as the block lasts."""
+    need_root()
+    folder = Path(tempfile.mkdtemp(prefix="fledge-mount-"))
+    options = "loop" if writable else "loop,ro"
+    done = run("mount", "-t", fstype, "-o", options, image, folder, check=False)
+    try:
+        if done.returncode != 0:
+            if "unknown filesystem type" in done.stderr:
+                pytest.skip(f"this kernel has no {fstype}")
+            pytest.fail(f"the kernel does not mount {image}: {done.stderr.strip()}")
+        try:
+            yield folder
+        finally:
+            run("umount", folder)
+    finally:
+        folder.rmdir()
+
+
+def treediff(one: Path, other: Path, *options: str) -> list[str]:
+    """The differences between two folders as an independent tool sees them; skips when that tool is not there."""
+    for folder in Path(__file__).resolve().parents:
+        tool = folder / "shared" / "tools" / "treediff"
+        if tool.exists():
+            break
+    else:
+        pytest.skip("shared/tools/treediff is not beside the checkout")
+    done = run(sys.executable, tool, one, other, *options, check=False)
+    return [] if done.returncode == 0 else done.stdout.splitlines() or [done.stderr]
