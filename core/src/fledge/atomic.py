@@ -15,6 +15,9 @@ from typing import Final, Self
 
 SUFFIX: Final = ".fledge-part"
 
+_open: set[Path] = set()
+"""The temporary files of this process that are neither committed nor discarded."""
+
 
 class PartFile:
     """A locked temporary file, open for reading and writing. Leaving the `with` block without `commit` removes it."""
@@ -23,12 +26,13 @@ class PartFile:
         """Raises OSError. `label` goes into the name, so that a listing shows what it belongs to."""
         while True:
             self.path = folder / f".{label[:200]}.{secrets.token_hex(6)}{SUFFIX}"
+            _open.add(self.path)
             self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             fcntl.flock(self.fd, fcntl.LOCK_EX)
             # Between open and flock another process may have taken it for dead and removed it.
             if os.fstat(self.fd).st_nlink:
                 return
-            os.close(self.fd)
+            self._close()
 
     def sync(self) -> None:
         """Raises OSError when the disk can't hold the bytes: some filesystems say so only now."""
@@ -47,6 +51,7 @@ class PartFile:
 
     def _close(self) -> None:
         fd, self.fd = self.fd, -1
+        _open.discard(self.path)
         os.close(fd)
 
     def __enter__(self) -> Self:
@@ -54,6 +59,12 @@ class PartFile:
 
     def __exit__(self, *_: object) -> None:
         self.discard()
+
+
+def discard_open() -> None:
+    """Removes every temporary file of this process; for a process that is about to end."""
+    for path in tuple(_open):
+        path.unlink(missing_ok=True)
 
 
 def remove_dead(folder: Path) -> None:

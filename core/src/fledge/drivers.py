@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from fledge.errors import BuildError, UsageError
 
@@ -72,15 +72,16 @@ def load(kind: str, name: str) -> type[Driver]:
         ) from error
 
     try:
-        manager = DriverManager(GROUPS[kind], name, on_load_failure_callback=failed, warn_on_missing_entrypoint=False)
+        manager: DriverManager[type[Driver]] = DriverManager(
+            GROUPS[kind], name, on_load_failure_callback=failed, warn_on_missing_entrypoint=False
+        )
     except NoMatches:
         raise unknown(kind, name) from None
     except MultipleMatches as error:
         raise UsageError(
             f"two installed distributions offer the {kind} {name!r}", hint="uninstall one of them"
         ) from error
-    driver: type[Driver] = manager.driver
-    return driver
+    return cast("type[Driver]", manager.driver)
 
 
 def unknown(kind: str, name: str) -> UsageError:
@@ -121,7 +122,7 @@ def installed() -> Sequence[Installed]:
             failure = None
             try:
                 point.load()
-            except Exception as error:  # noqa: BLE001 - a plugin may fail in any way, and this is where it is told
+            except Exception as error:  # A plugin may fail in any way, and this is where it is told
                 failure = _describe(error)
             assert point.dist is not None
             found.append(Installed(kind, point.name, point.dist.name, point.dist.version, failure))

@@ -1,0 +1,169 @@
+"""What the user sees: results on stdout, everything else on stderr, and what happens on Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any, Final
+
+from fledge.errors import EXIT_INTERRUPTED, UsageError
+from fledge.progress import Level, Progress, Renderer, Stage
+
+_RANK: Final = {"debug": 0, "info": 1, "warning": 2, "error": 3}
+
+
+class Terminal:
+    """Created before the command line is read; `configure` settles how to show things."""
+
+    def __init__(self) -> None:
+        self._level: Level = "info"
+        self._json = False
+        self._renderer: Renderer | None = None
+
+    def configure(self, *, verbose: bool = False, quiet: bool = False, log_format: str | None = None) -> None:
+        """The global options. Raises UsageError when two exclude each other."""
+        if (verbose and self._level == "warning") or (quiet and self._level == "debug"):
+            raise UsageError("--verbose and --quiet exclude each other")
+        if verbose or quiet:
+            self._level = "debug" if verbose else "warning"
+        if log_format is not None:
+            self._json = log_format == "json"
+
+    def progress(self) -> Progress:
+        """The display of a build: live on a terminal, else plain lines or JSON."""
+        if self._json:
+            self._renderer = JsonLines(self._level)
+        elif (
+            self._level == "info"
+            and sys.stderr.isatty()
+            and os.environ.get("TERM") != "dumb"
+            and "CI" not in os.environ
+        ):
+            from fledge.cli.live import LiveDisplay
+
+            self._renderer = LiveDisplay()
+        else:
+            self._renderer = PlainLines(self._level)
+        return Progress(self._renderer)
+
+    def error(self, message: str, hint: str | None = None) -> None:
+        """One line on stderr, and the hint."""
+        self.close()
+        if self._json:
+            _write_json({"level": "error", "message": message, **({"hint": hint} if hint else {})})
+        else:
+            _write(f"fledge: error: {message}" + (f"\n  hint: {hint}" if hint else ""))
+
+    def close(self) -> None:
+        """Ends the display; what comes after is written below it."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def catch_signals(self) -> None:
+        """SIGINT, SIGTERM and SIGHUP remove what is half written and end the process at once.
+
+        The handler does not unwind the stack: worker threads may be inside a long compression or a read from the
+        network, and waiting for them is what a user who presses Ctrl-C does not want. The store and the output are
+        safe against a kill at any point, so there is nothing else to put right.
+        """
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                signal.signal(number, self._interrupted)
+
+    def _interrupted(self, number: int, _: object) -> None:
+        from fledge.atomic import discard_open
+        from fledge.tools import kill_running
+
+        kill_running()
+        discard_open()
+        self.error(f"interrupted by {signal.Signals(number).name}")
+        os._exit(EXIT_INTERRUPTED)
+
+
+class PlainLines:
+    """A line an event, for pipes and CI."""
+
+    def __init__(self, level: Level) -> None:
+        self._least = _RANK[level]
+        self._begun: dict[int, float] = {}
+
+    def started(self, stage: Stage) -> None:
+        """Remembers the time."""
+        self._begun[id(stage)] = time.monotonic()
+
+    def ended(self, stage: Stage, failed: bool) -> None:
+        """One line when it is done."""
+        seconds = time.monotonic() - self._begun.pop(id(stage))
+        if not failed and self._least <= _RANK["info"]:
+            self._write(f"{stage.name}: {amount(stage)}{seconds:.1f} s")
+
+    def message(self, level: Level, text: str) -> None:
+        """One line."""
+        if _RANK[level] >= self._least:
+            self._write(f"{level}: {text}" if level in ("warning", "error") else text)
+
+    def close(self) -> None:
+        """Nothing to put back."""
+
+    def _write(self, text: str) -> None:
+        _write(f"fledge: {text}")
+
+
+class JsonLines:
+    """One JSON object a line, for machines (--log-format json)."""
+
+    def __init__(self, level: Level) -> None:
+        self._least = _RANK[level]
+
+    def started(self, stage: Stage) -> None:
+        """An event of its own."""
+        if self._least <= _RANK["info"]:
+            _write_json(
+                {"level": "info", "event": "started", "stage": stage.name, "total": stage.total, "unit": stage.unit}
+            )
+
+    def ended(self, stage: Stage, failed: bool) -> None:
+        """An event of its own."""
+        if self._least <= _RANK["info"]:
+            event = "failed" if failed else "ended"
+            _write_json({"level": "info", "event": event, "stage": stage.name, "done": stage.done, "unit": stage.unit})
+
+    def message(self, level: Level, text: str) -> None:
+        """An event of its own."""
+        if _RANK[level] >= self._least:
+            _write_json({"level": level, "message": text})
+
+    def close(self) -> None:
+        """Nothing to put back."""
+
+
+def amount(stage: Stage) -> str:
+    """How much was done, for people; empty when nothing was counted."""
+    if not stage.done:
+        return ""
+    if stage.unit == "bytes":
+        return f"{human(stage.done)}, "
+    return f"{stage.done} {stage.unit}, "
+
+
+def human(count: float) -> str:
+    """A number of bytes with a unit: `150.3 MiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError
+
+
+def _write(line: str) -> None:
+    """One call a line: threads write, and half lines of two would mix."""
+    sys.stderr.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
+    sys.stderr.flush()
+
+
+def _write_json(event: dict[str, Any]) -> None:
+    _write(json.dumps({"time": round(time.time(), 3), **event}, ensure_ascii=False))

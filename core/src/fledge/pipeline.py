@@ -1,0 +1,69 @@
+"""The build, top to bottom: fetch, assemble, map, pack, describe, show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fledge import manifest, mappings
+from fledge.errors import BuildError
+from fledge.output import Outputs
+from fledge.plugins import Plugins, mappings_of
+
+if TYPE_CHECKING:
+    from fledge.artifact import Artifact
+    from fledge.context import BuildContext
+    from fledge.plan import BuildPlan
+    from fledge.sources import Request, Source
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """What a build left on disk."""
+
+    artifact: Artifact
+    manifest_path: Path
+    manifest: dict[str, Any]
+
+
+def build(plan: BuildPlan, context: BuildContext, extensions: Sequence[tuple[str, object]] = ()) -> BuildResult:
+    """Runs the five hooks and shows the output, which is complete or absent.
+
+    Raises BuildError or UsageError; then the old output stands as it did and nothing new is left behind.
+    """
+    plugins = Plugins(plan, context, extensions)
+    requests = plugins.strategy.requests(plan)
+    plugins.add_sources(plan, requests)
+    path = (plan.output or Path.cwd() / plugins.strategy.artifact_name(plan)).absolute()
+    with Outputs() as outputs, context.store.in_use():
+        target = outputs.artifact(path)
+        sources = _fetch(plugins, plan, requests)
+        tree = plugins.hook.assemble_tree(plan=plan, sources=sources)
+        mappings.apply(mappings_of(plugins, plan, tree), tree)
+        artifact: Artifact = plugins.hook.pack_artifact(plan=plan, tree=tree, target=target)
+        if target.digest != artifact.digest:
+            raise BuildError(f"the artifact's digest is not that of the bytes in {path}: a plugin reports a wrong one")
+        proposals = plugins.collect("emit_manifest", plan=plan, artifact=artifact)
+        document = manifest.merge_sections(proposals)
+        manifest_path = path.parent / manifest.file_name(plan, path)
+        outputs.manifest(manifest_path, manifest.render(document))
+        outputs.commit()
+    return BuildResult(artifact, manifest_path, document)
+
+
+def _fetch(plugins: Plugins, plan: BuildPlan, requests: Sequence[Request]) -> list[Source]:
+    """All sources side by side, in the order of the requests; the first failure ends the build."""
+
+    def fetch(request: Request) -> Source:
+        source: Source | None = plugins.hook.fetch_source(plan=plan, request=request)
+        if source is None:
+            raise BuildError(f"no plugin answered the request for {request}")
+        return source
+
+    if len(requests) == 1:
+        return [fetch(requests[0])]
+    with ThreadPoolExecutor(max(1, len(requests)), thread_name_prefix="fledge-fetch") as pool:
+        return list(pool.map(fetch, requests))

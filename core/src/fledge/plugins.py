@@ -1,0 +1,129 @@
+"""Who else? The plugin manager of one build: the drivers that the plan names, then the extensions.
+
+Everything is registered explicitly and in a fixed order, since pluggy calls the last one registered first and
+entry points come in no order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import pluggy
+
+from fledge import drivers, hookspecs
+from fledge.errors import BuildError
+from fledge.hookspecs import PROJECT, hookimpl
+from fledge.kinds import Driver, Filesystem, Strategy
+from fledge.sources import AgentRequest, ImageRequest, Request
+
+if TYPE_CHECKING:
+    from fledge.artifact import Artifact, ManifestSection
+    from fledge.context import BuildContext
+    from fledge.plan import BuildPlan, Choice, Mapping
+    from fledge.tree.tree import Tree
+
+
+class Core:
+    """What core itself contributes to the collecting hooks."""
+
+    def __init__(self, context: BuildContext) -> None:
+        self._context = context
+
+    @hookimpl
+    def apply_mappings(self, plan: BuildPlan) -> Sequence[Mapping]:
+        """The user's."""
+        return plan.mappings
+
+    @hookimpl
+    def emit_manifest(self, plan: BuildPlan, artifact: Artifact) -> Sequence[ManifestSection]:
+        """The sections that the schema names."""
+        from fledge.manifest import core_sections
+
+        return core_sections(plan, artifact, warn=self._context.progress.warning)
+
+
+class Plugins:
+    """The registered plugins. Creating it checks that every hook has the implementations it should have."""
+
+    def __init__(self, plan: BuildPlan, context: BuildContext, extensions: Sequence[tuple[str, object]]) -> None:
+        """Raises UsageError or BuildError when a driver is missing or a plugin does not fit the hooks."""
+        self._context = context
+        self._manager = pluggy.PluginManager(PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        self._owners: dict[str, str] = {}
+        self.hook = self._manager.hook
+        for name, extension in extensions:
+            self._register(f"extension {name}", extension() if isinstance(extension, type) else extension)
+        self._refuse_owners_among_extensions()
+        self._register("core", Core(context))
+        self.filesystem = cast("Filesystem", self._driver("filesystem", plan.filesystem))
+        self.strategy = cast("Strategy", self._driver("strategy", plan.strategy))
+        self._sources: set[tuple[str, str]] = set()
+
+    def add_sources(self, plan: BuildPlan, requests: Sequence[Request]) -> None:
+        """Registers the drivers that the requests name. Raises UsageError when one is not installed."""
+        from fledge.plan import Choice
+
+        for request in requests:
+            if isinstance(request, ImageRequest):
+                kind, name = "transport", request.reference.transport
+            else:
+                kind, name = "agent", request.driver
+            if (kind, name) in self._sources:
+                continue
+            self._sources.add((kind, name))
+            if isinstance(request, AgentRequest) and plan.agent is not None:
+                self._driver("agent", plan.agent)
+            else:
+                self._driver(kind, Choice(name, drivers.load(kind, name).options_model()))
+
+    def collect(self, name: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
+        """Calls a collecting hook on core first and then on each extension; gives who proposed, and each proposal."""
+        caller = getattr(self.hook, name)
+        plugins = [impl.plugin for impl in caller.get_hookimpls()]
+        plugins.sort(key=lambda plugin: (not isinstance(plugin, Core), self._name(plugin)))
+        for plugin in plugins:
+            alone = self._manager.subset_hook_caller(name, remove_plugins=[p for p in plugins if p is not plugin])
+            for proposals in alone(**arguments):
+                for proposal in proposals:
+                    yield self._name(plugin), proposal
+
+    def _driver(self, kind: str, choice: Choice) -> Driver:
+        driver = drivers.load(kind, choice.name)(choice.name, choice.options, self._context)
+        self._register(f"{kind} {choice.name}", driver)
+        return driver
+
+    def _register(self, name: str, plugin: object) -> None:
+        try:
+            self._manager.register(plugin, name)
+            # A hook whose name is misspelt would never be called.
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise BuildError(f"the {name} does not fit the hooks: {error}") from error
+
+    def _refuse_owners_among_extensions(self) -> None:
+        for caller in (self.hook.fetch_source, self.hook.assemble_tree, self.hook.pack_artifact):
+            for impl in caller.get_hookimpls():
+                if not (impl.wrapper or impl.hookwrapper):
+                    raise BuildError(
+                        f"the {impl.plugin_name} implements {caller.name}, which one driver owns",
+                        hint="an extension wraps it: @hookimpl(wrapper=True)",
+                    )
+        for caller in (self.hook.apply_mappings, self.hook.emit_manifest):
+            for impl in caller.get_hookimpls():
+                if impl.wrapper or impl.hookwrapper:
+                    raise BuildError(f"the {impl.plugin_name} wraps {caller.name}; an extension only adds to it")
+
+    def _name(self, plugin: object) -> str:
+        return self._manager.get_name(plugin) or repr(plugin)
+
+
+def mappings_of(plugins: Plugins, plan: BuildPlan, tree: Tree) -> Sequence[Mapping]:
+    """Everyone's mappings; who asks for one stands in its origin."""
+    from dataclasses import replace
+
+    return [
+        mapping if who == "core" else replace(mapping, origin=who)
+        for who, mapping in plugins.collect("apply_mappings", plan=plan, tree=tree)
+    ]

@@ -1,0 +1,61 @@
+"""The one place that runs external programs. Nothing on the default path needs one."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from fledge.errors import BuildError
+from fledge.progress import Progress
+
+_running: set[subprocess.Popen[bytes]] = set()
+
+
+def run(
+    argv: Sequence[str],
+    progress: Progress,
+    *,
+    stdin: bytes = b"",
+    environ: Mapping[str, str] | None = None,
+    package: str | None = None,
+    timeout: float | None = None,
+) -> bytes:
+    """Runs a program without a shell and returns its stdout.
+
+    The locale is pinned, so that what it prints can be parsed. `package`: who has the program, for the hint.
+    `timeout`: seconds. Raises BuildError with the command and the tail of its stderr when it is missing, fails or
+    takes too long.
+    """
+    progress.debug(f"running: {shlex.join(argv)}")
+    # The result is the same for every user: only what programs need to find themselves and the user's files.
+    env = {**(os.environ if environ is None else environ), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    try:
+        process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, close_fds=True
+        )
+    except FileNotFoundError:
+        hint = f"install {package or argv[0]}"
+        raise BuildError(f"the program {argv[0]!r} is not installed", hint=hint) from None
+    except OSError as error:
+        raise BuildError(f"can't run {argv[0]!r}: {error.strerror}") from error
+    _running.add(process)
+    try:
+        out, err = process.communicate(stdin, timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise BuildError(f"{shlex.join(argv)} did not end within {timeout:g} s") from None
+    finally:
+        _running.discard(process)
+    if process.returncode != 0:
+        tail = err.decode("utf-8", "backslashreplace").strip().splitlines()[-1:] or ["it printed nothing"]
+        raise BuildError(f"{shlex.join(argv)} failed with exit code {process.returncode}: {tail[0]}")
+    return out
+
+
+def kill_running() -> None:
+    """Kills what is running; for a process that is about to end."""
+    for process in tuple(_running):
+        process.kill()
