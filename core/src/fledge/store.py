@@ -12,10 +12,14 @@ same thing. A build holds a shared lock; `prune` takes it exclusively.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from fledge.atomic import PartFile, remove_dead
 from fledge.errors import BuildError
@@ -30,6 +34,22 @@ def default_folder(environ: Mapping[str, str]) -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("fledge")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Something that is kept and can be pruned on its own."""
+
+    kind: str
+    name: str
+    size: int
+    """Bytes on disk."""
+    used: float
+    """When a build last used it, in seconds since 1970."""
+
+
+_KINDS: Final = {"layer": ("layers", 2), "blob": ("blobs", 2), "link": ("links", 2), "pack": ("packs", 2)}
+"""The folder of each kind, and how deep in it an item stands."""
 
 
 class Store:
@@ -106,8 +126,6 @@ class Store:
 
     def read_blob(self, digest: Digest, limit: int) -> bytes | None:
         """A small blob's bytes, verified again; None when it is not there, not itself any more, or over `limit` bytes."""
-        import hashlib
-
         try:
             with open(self.blob_path(digest), "rb") as file:
                 data = file.read(limit + 1)
@@ -119,3 +137,36 @@ class Store:
     def put_blob(self, digest: Digest, data: bytes) -> None:
         """Keeps a small blob that the caller has verified."""
         self.put(data, "blobs", digest.algorithm, digest.hex)
+
+    def touch(self, path: Path) -> None:
+        """Notes that something was used now; `prune` goes by that."""
+        with suppress(OSError):
+            os.utime(path)
+
+    def items(self) -> Sequence[Item]:
+        """Everything that is kept, by kind and name."""
+        return sorted((item for item, _ in self._items()), key=lambda item: (item.kind, item.name))
+
+    def prune(self, before: float | None) -> Sequence[Item]:
+        """Removes what was last used before a moment (seconds since 1970; None: everything) and returns it.
+
+        Raises BuildError while a build uses the store.
+        """
+        removed = []
+        with self.exclusively():
+            for item, path in self._items():
+                if before is None or item.used < before:
+                    if path.is_dir():
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink()
+                    removed.append(item)
+        return removed
+
+    def _items(self) -> Iterator[tuple[Item, Path]]:
+        for kind, (folder, depth) in _KINDS.items():
+            for path in sorted(self.path(folder).glob("/".join("*" * depth))):
+                files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+                size = sum(file.stat().st_blocks * 512 for file in files)
+                name = path.relative_to(self.path(folder)).as_posix().replace("/", ":", 1)
+                yield Item(kind, name, size, path.stat().st_mtime), path

@@ -1,0 +1,33 @@
+"""Reads an artifact back, with the driver of whichever filesystem it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+from fledge import drivers
+from fledge.errors import BuildError
+
+if TYPE_CHECKING:
+    from fledge.kinds import Filesystem
+    from fledge.tree.tree import Tree
+
+HEAD: Final = 128 << 10
+"""How much of a file a driver sees to recognize it: btrfs keeps its superblock at 64 KiB."""
+
+
+def read_artifact(path: Path) -> tuple[str, Tree]:
+    """The filesystem's name and the tree. Raises BuildError when the file can't be read or no driver knows it."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEAD)
+    except OSError as error:
+        raise BuildError(f"can't read {path}: {error.strerror}") from error
+    known = drivers.names("filesystem")
+    for name in known:
+        driver = cast("type[Filesystem]", drivers.load("filesystem", name))
+        if driver.recognizes(head):
+            return name, driver.read_tree(path)
+    raise BuildError(
+        f"{path} is not an artifact that an installed filesystem knows ({', '.join(known) or 'none installed'})"
+    )
