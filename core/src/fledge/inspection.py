@@ -24,8 +24,13 @@ def read_artifact(path: Path) -> tuple[str, Tree]:
     except OSError as error:
         raise BuildError(f"can't read {path}: {error.strerror}") from error
     known = drivers.names("filesystem")
+    broken = []
     for name in known:
-        driver = cast("type[Filesystem]", drivers.load("filesystem", name))
+        try:
+            driver = cast("type[Filesystem]", drivers.load("filesystem", name))
+        except BuildError as error:
+            broken.append(error.message)
+            continue
         if driver.recognizes(head):
             return name, driver.read_tree(path)
     raise BuildError(

@@ -1,0 +1,116 @@
+"""`fledge build`."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fledge.cli.terminal import Terminal
+from fledge.errors import UsageError
+
+if TYPE_CHECKING:
+    from fledge.pipeline import BuildResult
+    from fledge.plan import BuildPlan
+
+
+@click.command("build")
+@click.argument("what", required=False, metavar="[IMAGE]")
+@click.option(
+    "-c", "--config", type=click.Path(path_type=Path), help="The build's fledge.toml.  [default: ./fledge.toml]"
+)
+@click.option(
+    "-m",
+    "--manifest",
+    type=click.Path(path_type=Path),
+    help="The runtime's defaults.  [default: ./manifest.toml, if it is there]",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Where the artifact goes.  [default: ./NAME-rootfs.img]"
+)
+@click.option("--artifact-url", metavar="URL", help="What the manifest's url says instead of the local file.")
+@click.option("--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64.  [default: this machine's]")
+@click.option(
+    "--agent", metavar="SOURCE", help="Direct build: none, release[:VERSION], local:PATH or a URL.  [default: release]"
+)
+@click.option("--filesystem", metavar="TYPE", help="Direct build: the filesystem's type.  [default: squashfs]")
+@click.option("--json", "as_json", is_flag=True, help="Print what was built as JSON.")
+@click.pass_obj
+def command(
+    terminal: Terminal,
+    what: str | None,
+    config: Path | None,
+    manifest: Path | None,
+    output: Path | None,
+    artifact_url: str | None,
+    platform: str | None,
+    agent: str | None,
+    filesystem: str | None,
+    as_json: bool,
+) -> None:
+    """Builds what fledge.toml says, or IMAGE directly: docker://nginx:alpine, oci:./layout:tag, ...
+
+    Prints the paths of the artifact and of its manifest. Needs no root.
+    """
+    # A tree of a hundred thousand inodes has no cycles; looking for them again and again costs a third of the build.
+    gc.disable()
+    from fledge import config as configuration
+
+    if what is None:
+        for flag, value in (("--agent", agent), ("--filesystem", filesystem)):
+            if value is not None:
+                raise UsageError(f"{flag} goes with a direct build; with fledge.toml, its own keys say that")
+        plan = configuration.load(
+            config, manifest, output=output, artifact_url=artifact_url, platform=platform, environ=os.environ
+        )
+    else:
+        if config is not None:
+            raise UsageError(f"give either --config or an image to build directly ({what!r})")
+        if Path(what).is_file() or Path(what).is_dir():
+            raise UsageError(
+                f"{what} is a file or folder here; building from a Dockerfile needs a builder, and none is installed",
+                hint="an image is named docker://NAME, oci:PATH, oci-archive:FILE or docker-archive:FILE",
+            )
+        plan = configuration.plan_direct(
+            what,
+            manifest=manifest,
+            output=output,
+            artifact_url=artifact_url,
+            platform=platform,
+            agent=agent,
+            filesystem=filesystem,
+            environ=os.environ,
+        )
+    result = _build(plan, terminal)
+    terminal.close()
+    if as_json:
+        click.echo(json.dumps(_facts(result), indent=2))
+    else:
+        click.echo(result.artifact.path)
+        click.echo(result.manifest_path)
+
+
+def _build(plan: BuildPlan, terminal: Terminal) -> BuildResult:
+    from fledge import drivers, pipeline
+    from fledge.context import BuildContext
+    from fledge.store import Store, default_folder
+
+    context = BuildContext(Store(default_folder(os.environ)), terminal.progress())
+    return pipeline.build(plan, context, drivers.extensions())
+
+
+def _facts(result: BuildResult) -> dict[str, object]:
+    artifact = result.artifact
+    return {
+        "artifact": str(artifact.path),
+        "manifest": str(result.manifest_path),
+        "kind": artifact.kind,
+        "format": artifact.format,
+        "size": artifact.size,
+        "digest": str(artifact.digest),
+        "source": artifact.tree.origin,
+    }
