@@ -1,0 +1,48 @@
+# Every command of the project. `make demo` and `make test` set up what they need on a fresh Debian machine.
+SHELL := /bin/bash
+# What the tests' oracles come from.
+ORACLES := apache2-utils attr busybox-static cpio docker-registry docker.io e2fsprogs libarchive-tools libcap2-bin \
+           mmdebstrap openssl skopeo squashfs-tools umoci util-linux
+export UV_COMPILE_BYTECODE := 1
+# Without it every run of the command would compile the workspace's modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup demo test lint format bench wheels clean
+
+help: ## shows this
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+.uv/bin/uv: tools/bootstrap
+	./tools/bootstrap
+	@touch $@
+
+.venv/.ready: .uv/bin/uv uv.lock pyproject.toml core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
+	.uv/bin/uv sync --quiet --locked
+	@touch $@
+
+setup: .venv/.ready ## makes .venv with the locked dependencies
+
+demo: setup ## builds a small image to squashfs and to ext4, and shows what is inside
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" ./examples/demo/run
+
+test: setup ## the whole suite; a test that lacks root or a package says so
+	./tools/debian-packages $(ORACLES)
+	.venv/bin/python -m pytest -n 2 --dist loadgroup
+
+lint: setup ## ruff, format check, mypy --strict
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy core/src $(wildcard plugins/*/src)
+
+format: setup ## formats the code and mends what ruff can mend
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+bench: setup ## compares builds with the original's command sequence, side by side (root)
+	.venv/bin/python bench/run.py
+
+wheels: .uv/bin/uv ## a wheel of every package, in dist/
+	.uv/bin/uv build --quiet --wheel --all-packages --out-dir dist
+
+clean: ## removes what the commands above made
+	rm -rf .uv .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
