@@ -29,7 +29,7 @@ class Mapping:
     """Absolute."""
     destination: GuestPath
     into: bool = False
-    """The destination was written with a trailing `/`: the source goes into it under its own name."""
+    """The destination was written with a trailing `/`: a file goes into it under its own name."""
     origin: str = "fledge.toml"
     """Who asks for it, for messages."""
 

@@ -44,6 +44,8 @@ class AgentRequest:
 
     driver: str
     platform: Platform
+    base_dir: str = "."
+    """What relative paths in the driver's options are relative to."""
 
 
 Request = ImageRequest | AgentRequest

@@ -90,20 +90,26 @@ class HostFileSource:
 
     __slots__ = ("_identity", "path", "size")
 
-    def __init__(self, path: Path) -> None:
-        """Raises OSError. `path` is a regular file, or a symlink to one."""
-        status = os.stat(path)
+    def __init__(self, path: Path | bytes, status: os.stat_result | None = None) -> None:
+        """Raises OSError. `path`: a regular file, or a symlink to one. `status`: what is known of it already."""
+        if status is None:
+            status = os.stat(path)
         self.path = path
         self.size = status.st_size
         self._identity = _identity(status)
 
     def view(self, start: int, length: int) -> memoryview:
-        """A copy of the bytes. Raises BuildError when the file is not the one it was."""
-        # O_NONBLOCK: should it have become a FIFO, open(2) must not wait for a writer.
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        """A copy of the bytes. Raises BuildError when the file can't be read or is not the one it was."""
+        try:
+            # O_NONBLOCK: should it have become a FIFO, open(2) must not wait for a writer.
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise BuildError(f"can't read {os.fsdecode(self.path)}: {error.strerror}") from error
         try:
             if _identity(os.fstat(fd)) != self._identity:
-                raise BuildError(f"{self.path} changed while it was read", hint="build again when nothing writes to it")
+                raise BuildError(
+                    f"{os.fsdecode(self.path)} changed while it was read", hint="build again when nothing writes to it"
+                )
             buffer = bytearray(length)
             view = memoryview(buffer)
             done = 0
@@ -111,10 +117,13 @@ class HostFileSource:
                 count = os.preadv(fd, [view[done:]], start + done)
                 if count == 0:
                     raise BuildError(
-                        f"{self.path} became shorter while it was read ({start + done} of {self.size} bytes)"
+                        f"{os.fsdecode(self.path)} became shorter while it was read "
+                        f"({start + done} of {self.size} bytes)"
                     )
                 done += count
             return view.toreadonly()
+        except OSError as error:
+            raise BuildError(f"can't read {os.fsdecode(self.path)}: {error.strerror}") from error
         finally:
             os.close(fd)
 
