@@ -39,7 +39,7 @@ format: setup ## formats the code and mends what ruff can mend
 	.venv/bin/ruff format
 
 bench: setup ## compares builds with the original's command sequence, side by side (root)
-	.venv/bin/python bench/run.py
+	.venv/bin/python bench/run.py $(ARGS)
 
 wheels: .uv/bin/uv ## a wheel of every package, in dist/
 	.uv/bin/uv build --quiet --wheel --all-packages --out-dir dist
