@@ -1,12 +1,10 @@
 """Fledge: an OCI image, a Dockerfile or plain binaries into a bootable microVM artifact."""
 
-from importlib.metadata import version as _version
-
-__all__ = ["__version__"]
-
 
 def __getattr__(name: str) -> str:
-    # Reading the distribution's metadata costs milliseconds that `import fledge` should not.
+    # Reading the distribution's metadata costs 40 ms that no command but `fledge version` should pay.
     if name == "__version__":
-        return _version("fledge")
+        from importlib.metadata import version
+
+        return version("fledge")
     raise AttributeError(name)
