@@ -1,0 +1,54 @@
+"""The filesystem `squashfs`: what of a build goes into the image, and how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from fledge.hookspecs import hookimpl
+from fledge.kinds import Filesystem
+from fledge_fs_squashfs.format import MAGIC
+from fledge_fs_squashfs.options import SquashfsOptions
+
+if TYPE_CHECKING:
+    from fledge.artifact import Artifact
+    from fledge.output import ArtifactFile
+    from fledge.plan import BuildPlan
+    from fledge.tree.tree import Tree
+
+
+class Squashfs(Filesystem):
+    """Read-only, compressed, small; the guest puts a tmpfs over it."""
+
+    options_model: ClassVar = SquashfsOptions
+    options: SquashfsOptions
+
+    @hookimpl
+    def pack_artifact(self, plan: BuildPlan, tree: Tree, target: ArtifactFile) -> Artifact:
+        """See hookspecs.pack_artifact. Compressed blocks come from the store where a build before made them."""
+        from fledge.artifact import Artifact
+        from fledge_fs_squashfs.blockstore import BlockStore
+        from fledge_fs_squashfs.compress import codec
+        from fledge_fs_squashfs.inodes import seconds
+        from fledge_fs_squashfs.writer import Parameters, write_image
+
+        options = self.options
+        compressor = codec(options.compression, options.level, options.block_size)
+        parameters = Parameters(compressor, options.block_size, seconds(tree.epoch), self.context.jobs)
+        with BlockStore(self.context.store, compressor.identity, self.context.progress) as kept:
+            size = write_image(tree.root, target, parameters, kept, self.context.progress)
+            kept.commit()
+        digest = target.finish(size)
+        return Artifact(target.path, "rootfs", self.name, size, digest, tree)
+
+    @classmethod
+    def recognizes(cls, head: bytes) -> bool:
+        """Whether the file begins with the magic of a little-endian squashfs."""
+        return head.startswith(MAGIC)
+
+    @classmethod
+    def read_tree(cls, path: Path) -> Tree:
+        """See kinds.Filesystem.read_tree."""
+        from fledge_fs_squashfs.reader import read_tree
+
+        return read_tree(path)
