@@ -7,6 +7,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fledge.errors import BuildError
+
 from fledge_fs_squashfs.format import BLOCK_SIZE_MAX, COMPRESSOR_IDS, METADATA_SIZE
 
 if TYPE_CHECKING:

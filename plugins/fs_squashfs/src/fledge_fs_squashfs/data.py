@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from fledge.progress import Stage
 from fledge.tree.content import Content
+
 from fledge_fs_squashfs.appender import Appender
 from fledge_fs_squashfs.compress import Codec
 from fledge_fs_squashfs.fingerprint import RECORD, Reader, fingerprints

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from fledge.errors import BuildError
+
 from fledge_fs_squashfs import format as fs
 from fledge_fs_squashfs.ids import IdTable
 from fledge_fs_squashfs.inodes import seconds

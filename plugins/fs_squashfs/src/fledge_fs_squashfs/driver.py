@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from fledge.hookspecs import hookimpl
 from fledge.kinds import Filesystem
+
 from fledge_fs_squashfs.format import MAGIC
 from fledge_fs_squashfs.options import SquashfsOptions
 
@@ -27,6 +28,7 @@ class Squashfs(Filesystem):
     def pack_artifact(self, plan: BuildPlan, tree: Tree, target: ArtifactFile) -> Artifact:
         """See hookspecs.pack_artifact. Compressed blocks come from the store where a build before made them."""
         from fledge.artifact import Artifact
+
         from fledge_fs_squashfs.blockstore import BlockStore
         from fledge_fs_squashfs.compress import codec
         from fledge_fs_squashfs.inodes import seconds

@@ -10,6 +10,7 @@ from struct import Struct
 from typing import Final
 
 from fledge.tree.content import Content, Source
+
 from fledge_fs_squashfs.workers import ordered
 
 RECORD: Final = Struct("<Q32s")

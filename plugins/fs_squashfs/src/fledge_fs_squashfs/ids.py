@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 
 from fledge.errors import BuildError
+
 from fledge_fs_squashfs.format import MAX_IDS
 
 

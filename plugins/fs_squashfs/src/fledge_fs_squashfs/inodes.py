@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fledge.errors import BuildError
 from fledge.tree.inode import BlockDevice, CharDevice, Device, Fifo, File, Inode, Socket, Symlink
+
 from fledge_fs_squashfs import format as fs
 from fledge_fs_squashfs.data import StoredFile
 from fledge_fs_squashfs.ids import IdTable

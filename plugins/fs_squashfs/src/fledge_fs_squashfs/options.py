@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final, Literal, Self
 
+from fledge.options import Options
 from pydantic import Field, field_validator, model_validator
 
-from fledge.options import Options
 from fledge_fs_squashfs.compress import Gzip, Xz, Zstd
 from fledge_fs_squashfs.format import BLOCK_SIZE_MAX, BLOCK_SIZE_MIN
 

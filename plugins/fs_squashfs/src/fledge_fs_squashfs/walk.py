@@ -5,6 +5,7 @@ from __future__ import annotations
 from fledge.errors import BuildError
 from fledge.tree.inode import Directory, Inode
 from fledge.values import show_path
+
 from fledge_fs_squashfs.format import MAX_NAME
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fledge.output import ArtifactFile
 from fledge.progress import Progress
 from fledge.tree.inode import Directory, File
+
 from fledge_fs_squashfs import format as fs
 from fledge_fs_squashfs.appender import Appender
 from fledge_fs_squashfs.compress import Codec, compressor_id

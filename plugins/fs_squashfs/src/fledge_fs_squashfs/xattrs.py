@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 
 from fledge.errors import BuildError
 from fledge.tree.inode import Directory, Inode
+
 from fledge_fs_squashfs.compress import Codec
 from fledge_fs_squashfs.format import (
     U64,
