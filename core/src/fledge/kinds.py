@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from fledge.elf import check_program
 from fledge.hookspecs import hookimpl
 from fledge.sources import AgentRequest, FileSource, ImageRequest, ImageSource, Request, Source
 
@@ -118,7 +119,9 @@ class AgentSource(Driver):
 
     @hookimpl
     def fetch_source(self, plan: BuildPlan, request: Request) -> Source | None:
-        """See hookspecs.fetch_source."""
+        """See hookspecs.fetch_source. Raises BuildError when the platform asked for can't run the file."""
         if isinstance(request, AgentRequest) and request.driver == self.name:
-            return self.fetch_agent(request)
+            source = self.fetch_agent(request)
+            check_program(source.content, request.platform, f"the agent {source.origin}")
+            return source
         return None

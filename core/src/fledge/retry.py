@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -83,6 +84,16 @@ def connection_errors() -> tuple[type[Exception], ...]:
         requests.exceptions.ChunkedEncodingError,
         HTTPError,
     )
+
+
+def connection_reason(error: Exception) -> str:
+    """What went wrong, in one line and without the URL and the objects that requests and urllib3 name around it."""
+    inner: BaseException = error
+    while inner.args and isinstance(inner.args[-1], BaseException):
+        inner = inner.args[-1]
+    cause = getattr(inner, "reason", None)
+    text = " ".join(str(cause if isinstance(cause, BaseException) else inner).split())
+    return re.sub(r"^(\w+\(.*?\)|<.*?>): ", "", text) or type(error).__name__
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
