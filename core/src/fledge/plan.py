@@ -53,7 +53,7 @@ class BuildPlan:
     artifact_url: str | None = None
     epoch: int | None = None
     """SOURCE_DATE_EPOCH, seconds."""
-    name: str | None = None
-    """The manifest template's name, when it has one."""
+    name: str = "image"
+    """The image's: of manifest.toml, else of the image's path, else of the folder."""
     agent_name: str = "kestrel"
     labels: MappingType[str, str] = field(default_factory=dict)
