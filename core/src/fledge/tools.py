@@ -10,6 +10,15 @@ from collections.abc import Mapping, Sequence
 from fledge.errors import BuildError
 from fledge.progress import Progress
 
+
+class ProgramError(BuildError):
+    """A program ran and failed; some tell why on stdout."""
+
+    def __init__(self, message: str, stdout: bytes) -> None:
+        super().__init__(message)
+        self.stdout = stdout
+
+
 _running: set[subprocess.Popen[bytes]] = set()
 
 
@@ -25,8 +34,8 @@ def run(
     """Runs a program without a shell and returns its stdout.
 
     The locale is pinned, so that what it prints can be parsed. `package`: who has the program, for the hint.
-    `timeout`: seconds. Raises BuildError with the command and the tail of its stderr when it is missing, fails or
-    takes too long.
+    `timeout`: seconds. Raises ProgramError with the command and the tail of its stderr when it fails, BuildError when it
+    is missing or takes too long.
     """
     progress.debug(f"running: {shlex.join(argv)}")
     # The result is the same for every user: only what programs need to find themselves and the user's files.
@@ -51,7 +60,7 @@ def run(
         _running.discard(process)
     if process.returncode != 0:
         tail = err.decode("utf-8", "backslashreplace").strip().splitlines()[-1:] or ["it printed nothing"]
-        raise BuildError(f"{shlex.join(argv)} failed with exit code {process.returncode}: {tail[0]}")
+        raise ProgramError(f"{shlex.join(argv)} failed with exit code {process.returncode}: {tail[0]}", out)
     return out
 
 
