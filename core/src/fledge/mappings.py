@@ -100,9 +100,10 @@ def apply(mappings: Sequence[Mapping], tree: Tree) -> None:
 def _destination(mapping: Mapping, tree: Tree) -> GuestPath:
     """Where the source goes, with the symlinks of the image on the way resolved."""
     wanted = mapping.destination
+    status = _lstat(os.fsencode(mapping.source), mapping.origin)
     try:
         entered = tree.resolve(wanted)
-        if stat.S_ISDIR(_lstat(os.fsencode(mapping.source), mapping.origin).st_mode):
+        if stat.S_ISDIR(status.st_mode):
             return entered
         if mapping.into or isinstance(tree.get(entered), Directory):
             return entered / os.fsencode(mapping.source.name)
@@ -147,9 +148,10 @@ class _Placer:
             inode = self._tree.directory(real)
         except BuildError as error:
             for depth in range(1, len(path.parts) + 1):
-                other = self._taken.get(path.parts[:depth])
-                if other is not None and not stat.S_ISDIR(_lstat(*other).st_mode):
-                    raise _both(other, taker, GuestPath(path.parts[:depth])) from error
+                place = GuestPath(path.parts[:depth])
+                other = self._taken.get(place.parts)
+                if other is not None and not isinstance(self._tree.get(place), Directory):
+                    raise _both(other, taker, place) from error
             raise BuildError(f"can't map {taker} to {path}: {error.message}") from error
         self._taken.setdefault(real.parts, taker)
         return _Folder(
