@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fledge import manifest, mappings
 from fledge.errors import BuildError
+from fledge.image.access import ImageNotFoundError
 from fledge.output import Outputs
 from fledge.plugins import Plugins, mappings_of
+from fledge.sources import ImageRequest
 
 if TYPE_CHECKING:
     from fledge.artifact import Artifact
@@ -40,7 +42,7 @@ def build(plan: BuildPlan, context: BuildContext, extensions: Sequence[tuple[str
     path = (plan.output or Path.cwd() / plugins.strategy.artifact_name(plan)).absolute()
     with Outputs() as outputs, context.store.in_use():
         target = outputs.artifact(path)
-        sources = _fetch(plugins, plan, requests)
+        sources = _fetch(plugins, plan, context, requests)
         tree = plugins.hook.assemble_tree(plan=plan, sources=sources)
         mappings.apply(mappings_of(plugins, plan, tree), tree)
         artifact: Artifact = plugins.hook.pack_artifact(plan=plan, tree=tree, target=target)
@@ -54,11 +56,19 @@ def build(plan: BuildPlan, context: BuildContext, extensions: Sequence[tuple[str
     return BuildResult(artifact, manifest_path, document)
 
 
-def _fetch(plugins: Plugins, plan: BuildPlan, requests: Sequence[Request]) -> list[Source]:
+def _fetch(plugins: Plugins, plan: BuildPlan, context: BuildContext, requests: Sequence[Request]) -> list[Source]:
     """All sources side by side, in the order of the requests; the first failure ends the build."""
 
     def fetch(request: Request) -> Source:
-        source: Source | None = plugins.hook.fetch_source(plan=plan, request=request)
+        source: Source | None
+        try:
+            source = plugins.hook.fetch_source(plan=plan, request=request)
+        except ImageNotFoundError as error:
+            if not isinstance(request, ImageRequest) or not request.others:
+                raise
+            there, *others = request.others
+            context.progress.info(f"{error.message}; looking at {there}")
+            return fetch(replace(request, reference=there, others=tuple(others)))
         if source is None:
             raise BuildError(f"no plugin answered the request for {request}")
         return source

@@ -15,7 +15,7 @@ from fledge import drivers, hookspecs
 from fledge.errors import BuildError
 from fledge.hookspecs import PROJECT, hookimpl
 from fledge.kinds import Driver, Filesystem, Strategy
-from fledge.sources import AgentRequest, ImageRequest, Request
+from fledge.sources import ImageRequest, Request
 
 if TYPE_CHECKING:
     from fledge.artifact import Artifact, ManifestSection
@@ -65,15 +65,17 @@ class Plugins:
         """Registers the drivers that the requests name. Raises UsageError when one is not installed."""
         from fledge.plan import Choice
 
+        wanted: list[tuple[str, str]] = []
         for request in requests:
             if isinstance(request, ImageRequest):
-                kind, name = "transport", request.reference.transport
+                wanted += [("transport", reference.transport) for reference in (request.reference, *request.others)]
             else:
-                kind, name = "agent", request.driver
+                wanted.append(("agent", request.driver))
+        for kind, name in wanted:
             if (kind, name) in self._sources:
                 continue
             self._sources.add((kind, name))
-            if isinstance(request, AgentRequest) and plan.agent is not None:
+            if plan.agent is not None and (kind, name) == ("agent", plan.agent.name):
                 self._driver("agent", plan.agent)
             else:
                 self._driver(kind, Choice(name, drivers.load(kind, name).options_model()))

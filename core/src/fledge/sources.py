@@ -36,6 +36,8 @@ class ImageRequest:
     platform: Platform
     base_dir: str = "."
     """What relative paths in the reference are relative to."""
+    others: tuple[ImageReference, ...] = ()
+    """Where else to look, in this order, when the transport has no such image."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar, Final, cast
 
@@ -89,19 +90,21 @@ def _plain(name: str) -> str:
 
 
 def _listed(github: GitHub, release: Release, asset: Asset) -> Digest | None:
-    """The asset's sha256 from the release's own list of checksums, in the form that sha256sum(1) prints."""
-    names = (f"{asset.name}.sha256".lower(), *_CHECKSUM_FILES)
-    for file in sorted((one for one in release.assets if one.name.lower() in names), key=lambda one: one.name):
-        for line in github.small_asset(file).decode("utf-8", "replace").splitlines():
-            digest, _, name = line.strip().partition(" ")
-            if name.lstrip(" *").removeprefix("./") in (
-                asset.name,
-                *([""] if file.name.startswith(asset.name) else []),
-            ):
-                try:
-                    return Digest.parse(f"sha256:{digest.lower()}")
-                except ValueError as error:
-                    raise BuildError(
-                        f"{file.name} of release {release.tag} gives {asset.name} a malformed sha256: {digest!r}"
-                    ) from error
+    """The asset's sha256 from the release's own list of checksums."""
+    for file in release.assets:
+        of_this_asset = file.name.lower() == f"{asset.name}.sha256".lower()
+        if of_this_asset or file.name.lower() in _CHECKSUM_FILES:
+            for checksum, name in _checksum_lines(github.small_asset(file)):
+                if name == asset.name or (of_this_asset and not name):
+                    try:
+                        return Digest.parse(f"sha256:{checksum}")
+                    except ValueError:
+                        raise BuildError(f"{file.name} of release {release.tag} has no sha256: {checksum!r}") from None
     return None
+
+
+def _checksum_lines(data: bytes) -> Iterator[tuple[str, str]]:
+    """Checksum and file name, in the form that sha256sum(1) prints; without a name in a file for one asset."""
+    for line in data.decode("utf-8", "replace").splitlines():
+        checksum, _, name = line.strip().partition(" ")
+        yield checksum.lower(), name.strip().removeprefix("*").removeprefix("./")
