@@ -1,0 +1,82 @@
+"""Blocks are handed out in rising order, around the places that are fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Run = tuple[int, int]
+"""First block, and how many."""
+
+
+class Allocator:
+    """Hands out the blocks from `start` on. `fixed` are runs by rising block that are never handed out."""
+
+    __slots__ = ("_fixed", "_limit", "_next", "_span", "cursor", "spans")
+
+    def __init__(self, start: int, fixed: Sequence[Run]) -> None:
+        self.cursor = start
+        self.spans: list[Run] = []
+        """What was handed out up to the last gap."""
+        self._fixed = fixed
+        self._span = start
+        self._next = 0
+        self._limit = start
+        self._pass_fixed()
+
+    def take(self, count: int) -> list[Run]:
+        """`count` blocks (at least one), in as many runs as the fixed places make of them."""
+        start = self.cursor
+        if start + count <= self._limit:
+            self.cursor = start + count
+            return [(start, count)]
+        runs = []
+        while count:
+            if self.cursor == self._limit:
+                self._pass_fixed()
+            step = min(count, self._limit - self.cursor)
+            runs.append((self.cursor, step))
+            self.cursor += step
+            count -= step
+        return runs
+
+    def take_whole(self, count: int) -> int:
+        """`count` blocks in one run; what is left before a fixed place that is in the way stays free."""
+        while self.cursor + count > self._limit:
+            self._close()
+            self.cursor = self._limit
+            self._pass_fixed()
+        start = self.cursor
+        self.cursor += count
+        return start
+
+    def upcoming(self) -> int:
+        """The block that the next `take` begins with."""
+        if self.cursor == self._limit:
+            self._pass_fixed()
+        return self.cursor
+
+    def ahead(self, count: int) -> Allocator:
+        """An allocator for what comes after the next `count` blocks, which stay this one's."""
+        probe = Allocator(self.cursor, self._fixed)
+        if count:
+            probe.take(count)
+        return Allocator(probe.cursor, self._fixed)
+
+    def used(self) -> list[Run]:
+        """Every run that was handed out."""
+        self._close()
+        return self.spans
+
+    def _close(self) -> None:
+        if self.cursor > self._span:
+            self.spans.append((self._span, self.cursor - self._span))
+        self._span = self.cursor
+
+    def _pass_fixed(self) -> None:
+        self._close()
+        fixed = self._fixed
+        while self._next < len(fixed) and fixed[self._next][0] <= self.cursor:
+            self.cursor = max(self.cursor, sum(fixed[self._next]))
+            self._next += 1
+        self._span = self.cursor
+        self._limit = fixed[self._next][0] if self._next < len(fixed) else 1 << 64

@@ -1,0 +1,82 @@
+"""The ext4 driver: how large an image is, and what its options mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from fledge.hookspecs import hookimpl
+from fledge.kinds import Filesystem
+
+from fledge_fs_ext4.format import BLOCK, MAGIC, MAGIC_OFFSET
+from fledge_fs_ext4.options import Ext4Options
+
+if TYPE_CHECKING:
+    from fledge.artifact import Artifact
+    from fledge.output import ArtifactFile
+    from fledge.plan import BuildPlan
+    from fledge.tree.tree import Tree
+
+_MIB = 1 << 20
+_LEAST_FREE = 64 * _MIB
+_MOST_FREE = 1024 * _MIB
+
+
+class Ext4(Filesystem):
+    """Writes the tree as an ext4 filesystem with 4 KiB blocks, to be mounted read-write."""
+
+    options_model: ClassVar = Ext4Options
+    options: Ext4Options
+
+    @hookimpl
+    def pack_artifact(self, plan: BuildPlan, tree: Tree, target: ArtifactFile) -> Artifact:
+        """See hookspecs.pack_artifact. Raises BuildError, with the path, for what ext4 can't hold."""
+        from fledge.artifact import Artifact
+
+        from fledge_fs_ext4.survey import survey
+        from fledge_fs_ext4.writer import write_filesystem
+
+        options = self.options
+        found = survey(tree)
+        free = free_space(options.size_buffer_mb, (found.metadata_blocks + found.data_blocks) * BLOCK)
+        size = write_filesystem(
+            target,
+            tree,
+            found,
+            inodes=found.inode_count + free_inodes(free),
+            free=-(-free // BLOCK),
+            has_journal=options.journal,
+            time=plan.epoch if plan.epoch is not None else tree.epoch // 1_000_000_000,
+        )
+        if options.preallocate:
+            target.allocate(size)
+        digest = target.finish(size)
+        return Artifact(path=target.path, kind="rootfs", format=self.name, size=size, digest=digest, tree=tree)
+
+    @classmethod
+    def recognizes(cls, head: bytes) -> bool:
+        """Whether the superblock's magic is there."""
+        return head[MAGIC_OFFSET : MAGIC_OFFSET + 2] == MAGIC.to_bytes(2, "little")
+
+    @classmethod
+    def read_tree(cls, path: Path) -> Tree:
+        """See kinds.Filesystem.read_tree."""
+        from fledge_fs_ext4.reader import read_tree
+
+        return read_tree(path)
+
+
+def free_space(size_buffer_mb: int, content: int) -> int:
+    """Bytes that stay free for files (spec section 2); `content` in bytes."""
+    if size_buffer_mb:
+        return size_buffer_mb * _MIB
+    return min(max(content // 4, _LEAST_FREE), _MOST_FREE)
+
+
+def free_inodes(free: int) -> int:
+    """How many files can be added to `free` bytes.
+
+    One for every 16 KiB, as mke2fs counts. Small images hold small files: there it is one for every 2 KiB, up
+    to 24,576, which leaves 8,192 for the content of an image of one group.
+    """
+    return max(free // 16_384, min(free // 2_048, 24_576))
