@@ -10,9 +10,13 @@ import mmap
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from fledge.errors import BuildError
+
+
+_FOLIO: Final = 2 << 20
+"""A fault may map the whole folio that the page belongs to: on recent kernels up to 2 MiB, aligned."""
 
 
 class Source(Protocol):
@@ -75,9 +79,8 @@ class FileSource:
         """
         if self._map is None or length <= 0:
             return
-        page = mmap.PAGESIZE
-        begin = start // page * page
-        end = min(self.size, -(-(start + length) // page) * page)
+        begin = start // _FOLIO * _FOLIO
+        end = min(self.size, -(-(start + length) // _FOLIO) * _FOLIO)
         self._map.madvise(mmap.MADV_DONTNEED, begin, end - begin)
 
 
