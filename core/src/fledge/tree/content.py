@@ -14,7 +14,6 @@ from typing import Final, Protocol, Self
 
 from fledge.errors import BuildError
 
-
 _FOLIO: Final = 2 << 20
 """A fault may map the whole folio that the page belongs to: on recent kernels up to 2 MiB, aligned."""
 
