@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from fledge.errors import BuildError
 
-from fledge_fs_squashfs.format import BLOCK_SIZE_MAX, COMPRESSOR_IDS, METADATA_SIZE
+from fledge_fs_squashfs.format import BLOCK_SIZE_MAX, COMPRESSOR_IDS, COMPRESSORS, METADATA_SIZE
 
 if TYPE_CHECKING:
     import zstandard
+
+
+_XZ_MEMORY: Final = 64 << 20
 
 
 class Codec(Protocol):
@@ -67,10 +70,10 @@ class Zstd:
             # The frame's own size is the allocation that it asks for, so it is looked at first.
             size = self._zstandard.frame_content_size(data)
             if size > limit:
-                raise BuildError("a block is larger than the block size")
+                raise BuildError(f"its data is corrupt: it claims {size} bytes, more than {limit}")
             return decompressor.decompress(data, max_output_size=limit)
         except self._zstandard.ZstdError as error:
-            raise BuildError(f"a block is corrupt: {error}") from error
+            raise BuildError(f"its data is corrupt: {error}") from error
 
 
 class Xz:
@@ -96,14 +99,16 @@ class Xz:
     def compress(self, data: bytes | memoryview) -> bytes:
         """See Codec."""
         lzma = self._lzma
-        return lzma.compress(data, lzma.FORMAT_XZ, lzma.CHECK_CRC32, filters=self._filters)
+        compressed: bytes = lzma.compress(data, lzma.FORMAT_XZ, lzma.CHECK_CRC32, filters=self._filters)
+        return compressed
 
     def decompress(self, data: bytes | memoryview, limit: int) -> bytes:
         """See Codec."""
+        decompressor = self._lzma.LZMADecompressor(self._lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
         try:
-            return self._lzma.LZMADecompressor(self._lzma.FORMAT_XZ, memlimit=64 << 20).decompress(data, limit)
+            return _whole(decompressor.decompress(data, limit), decompressor.eof)
         except self._lzma.LZMAError as error:
-            raise BuildError(f"a block is corrupt: {error}") from error
+            raise BuildError(f"its data is corrupt: {error}") from error
 
 
 class Gzip:
@@ -128,10 +133,17 @@ class Gzip:
 
     def decompress(self, data: bytes | memoryview, limit: int) -> bytes:
         """See Codec."""
+        decompressor = self._zlib.decompressobj()
         try:
-            return self._zlib.decompressobj().decompress(data, limit)
+            return _whole(decompressor.decompress(data, limit), decompressor.eof)
         except self._zlib.error as error:
-            raise BuildError(f"a block is corrupt: {error}") from error
+            raise BuildError(f"its data is corrupt: {error}") from error
+
+
+def _whole(data: bytes, ended: bool) -> bytes:
+    if not ended:
+        raise BuildError("its data is corrupt: it does not end where it should")
+    return data
 
 
 def codec(name: str, level: int, block_size: int) -> Codec:
@@ -142,6 +154,20 @@ def codec(name: str, level: int, block_size: int) -> Codec:
         return Xz(level, block_size)
     assert name == "gzip"
     return Gzip(level)
+
+
+def decoder(number: int) -> Codec:
+    """The compressor for reading. Raises BuildError for one that we don't have."""
+    name = COMPRESSORS.get(number)
+    if name == "zstd":
+        return Zstd()
+    if name == "xz":
+        return Xz()
+    if name == "gzip":
+        return Gzip()
+    raise BuildError(
+        f"it is compressed with {name or f'the unknown compressor {number}'}; gzip, xz and zstd can be read"
+    )
 
 
 def compressor_id(which: Codec) -> int:

@@ -92,6 +92,10 @@ class DataSection:
         duplicates = 0
         for content, key in zip(contents, prints, strict=True):
             size = content.size
+            if not size:
+                # The kernel refuses a file in a fragment block whose size is a multiple of the block size, 0 as well.
+                result.append(EMPTY_FILE)
+                continue
             stored = places.get((size, key))
             if stored is None:
                 stored = places[size, key] = StoredFile()

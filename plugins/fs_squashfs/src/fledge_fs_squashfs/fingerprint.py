@@ -100,6 +100,8 @@ def _batches(contents: Sequence[Content], block_size: int) -> Iterator[list[_Uni
     units: list[_Unit] = []
     size = 0
     for index, content in enumerate(contents):
+        if content.size == 0:
+            continue
         if content.size <= block_size:
             units.append((index, content, 0))
             size += content.size

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from fledge_fs_squashfs.compress import Gzip, Xz, Zstd
 from fledge_fs_squashfs.format import BLOCK_SIZE_MAX, BLOCK_SIZE_MIN
 
-_COMPRESSORS: Final = {"zstd": Zstd, "xz": Xz, "gzip": Gzip}
+_COMPRESSORS: Final[dict[str, type[Zstd] | type[Xz] | type[Gzip]]] = {"zstd": Zstd, "xz": Xz, "gzip": Gzip}
 _OVERLAY_SIZE: Final = re.compile(r"(?:[1-9][0-9]*[KMGT]|(?:[1-9][0-9]?|100)%)")
 
 

@@ -18,6 +18,7 @@ from fledge_fs_squashfs.directories import DirectoryWriter
 from fledge_fs_squashfs.ids import IdTable
 from fledge_fs_squashfs.inodes import LeafWriter
 from fledge_fs_squashfs.metadata import MetadataTable, flat_table, pointers, raw_metadata_block
+from fledge_fs_squashfs.superblock import Superblock
 from fledge_fs_squashfs.walk import Inventory
 from fledge_fs_squashfs.xattrs import XattrTable
 
@@ -88,27 +89,24 @@ class _Writer:
         size = -(-used // fs.PADDING) * fs.PADDING
         out.append(bytes(size - used))
         out.flush()
-        superblock = fs.SUPERBLOCK.pack(
-            fs.MAGIC,
-            inventory.count,
-            self._parameters.time,
-            self._parameters.block_size,
-            len(fragments),
-            compressor_id(self._codec),
-            self._parameters.block_size.bit_length() - 1,
-            self._flags,
-            len(self._ids),
-            *fs.VERSION,
-            inventory.root.reference,
-            used,
-            id_start,
-            xattr_start,
-            inode_start,
-            listing_start,
-            fragment_start,
-            export_start,
+        superblock = Superblock(
+            inodes=inventory.count,
+            time=self._parameters.time,
+            block_size=self._parameters.block_size,
+            fragments=len(fragments),
+            compressor=compressor_id(self._codec),
+            flags=self._flags,
+            ids=len(self._ids),
+            root=inventory.root.reference,
+            used=used,
+            id_table=id_start,
+            xattr_table=xattr_start,
+            inode_table=inode_start,
+            directory_table=listing_start,
+            fragment_table=fragment_start,
+            export_table=export_start,
         )
-        self._target.write(0, superblock)
+        self._target.write(0, superblock.encode())
         return size
 
     def _write_data(self) -> tuple[list[StoredFile], list[bytes]]:
