@@ -34,6 +34,12 @@ class PartFile:
                 return
             self._close()
 
+    def write(self, data: bytes) -> None:
+        """Appends all of `data`. Raises OSError."""
+        done = os.write(self.fd, data)
+        while done < len(data):
+            done += os.write(self.fd, memoryview(data)[done:])
+
     def sync(self) -> None:
         """Raises OSError when the disk can't hold the bytes: some filesystems say so only now."""
         os.fsync(self.fd)

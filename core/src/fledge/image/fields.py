@@ -21,17 +21,26 @@ def load_object(data: bytes, what: str, limit: int = DOCUMENT_LIMIT) -> Fields:
     Raises BuildError when it is over `limit` bytes, not UTF-8, not JSON (NaN and Infinity are not), nested too deeply,
     or something else than an object.
     """
+    value = _load(data, what, limit)
+    if not isinstance(value, dict):
+        raise BuildError(f"{what} is not a JSON object")
+    return Fields(value, what)
+
+
+def load_objects(data: bytes, what: str, limit: int = DOCUMENT_LIMIT) -> tuple[Fields, ...]:
+    """The same for a JSON list of objects."""
+    return Fields({"list": _load(data, what, limit)}, what).objects("list")
+
+
+def _load(data: bytes, what: str, limit: int) -> Any:
     if len(data) > limit:
-        raise BuildError(f"{what} is {len(data)} bytes; at most {limit >> 20} MiB are allowed")
+        raise BuildError(f"{what} is longer than the {limit >> 20} MiB that are allowed")
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
     except RecursionError:
         raise BuildError(f"{what} is JSON that is nested too deeply") from None
     except ValueError as error:
         raise BuildError(f"{what} is not valid JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise BuildError(f"{what} is not a JSON object")
-    return Fields(value, what)
 
 
 def _refuse_constant(name: str) -> NoReturn:

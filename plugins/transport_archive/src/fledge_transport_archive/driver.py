@@ -10,8 +10,10 @@ from fledge.kinds import Transport
 from fledge.options import NoOptions
 from fledge.sources import ImageRequest, ImageSource
 
+from fledge_transport_archive import docker_archive
 from fledge_transport_archive.files import FolderFiles
 from fledge_transport_archive.layout import LayoutImage
+from fledge_transport_archive.tar_files import open_archive
 
 
 class OciLayout(Transport):
@@ -27,6 +29,30 @@ class OciLayout(Transport):
                 f"{request.reference}: {path} is not a folder", hint="for a tar of a layout: oci-archive:FILE"
             )
         return pull(LayoutImage(FolderFiles(path), tag), request, self.context)
+
+
+class OciArchive(Transport):
+    """The transport `oci-archive`: a layout in a tar."""
+
+    options_model = NoOptions
+
+    def fetch_image(self, request: ImageRequest) -> ImageSource:
+        """See Transport.fetch_image."""
+        path, tag = split_path(request)
+        with open_archive(path, self.context.store) as files:
+            return pull(LayoutImage(files, tag), request, self.context)
+
+
+class DockerArchive(Transport):
+    """The transport `docker-archive`: what `docker save` writes."""
+
+    options_model = NoOptions
+
+    def fetch_image(self, request: ImageRequest) -> ImageSource:
+        """See Transport.fetch_image."""
+        path, name = split_path(request)
+        with open_archive(path, self.context.store) as files:
+            return docker_archive.fetch(files, name, request, self.context)
 
 
 def split_path(request: ImageRequest) -> tuple[Path, str | None]:
