@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import re
+from typing import Final
+
+from fledge.image.reference import parse_reference
 
 _ARCHIVE_SUFFIX = re.compile(r"\.(tar(\.[a-z0-9]+)?|tgz)$", re.IGNORECASE)
-_TRANSPORT = re.compile(r"(oci|oci-archive|docker-archive|docker-daemon|docker):(?=.)")
-_FILES = frozenset({"oci", "oci-archive", "docker-archive"})
+_PATH_TRANSPORTS: Final = frozenset({"oci", "oci-archive", "docker-archive"})
 
 
-def name_of_image(reference: str) -> str | None:
-    """The last component of the image's path, without tag and digest; None when nothing is left.
+def name_of_image(text: str) -> str | None:
+    """The last component of an image reference's path, without tag and digest; None when nothing is left.
 
-    `docker://ghcr.io/acme/Web:1.2@sha256:...` is `Web`; of an archive, the file's name without `.tar`.
+    `docker://ghcr.io/acme/Web:1.2@sha256:...` is `Web`; an archive has its file's name without `.tar`.
+    Raises UsageError for a malformed reference.
     """
-    match = _TRANSPORT.match(reference)
-    transport = match[1] if match else "docker"
-    path = reference[match.end() :] if match else reference
-    if transport in _FILES:
-        # `PATH[:TAG]`, in which the tag may hold slashes (org.opencontainers.image.ref.name does).
-        last = path.partition(":")[0].rstrip("/").rpartition("/")[2]
-        return _ARCHIVE_SUFFIX.sub("", last).strip(". ") or None
-    last = path.partition("@")[0].rpartition("/")[2]
+    reference = parse_reference(text)
+    if reference.transport in _PATH_TRANSPORTS:
+        # `PATH[:TAG]`; a tag may have slashes of its own, so the first colon ends the path.
+        last = reference.name.partition(":")[0].rstrip("/").rpartition("/")[2]
+        return _ARCHIVE_SUFFIX.sub("", last).strip(".") or None
+    last = reference.name.partition("@")[0].rpartition("/")[2]
     return last.partition(":")[0] or None
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import core_schema
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 
 
 class Options(BaseModel):
@@ -38,5 +43,27 @@ class StrategyOptions(Options):
         """Why no agent goes into the image, for the error that `[agent]` then is; None where one does."""
         return None
 
-    def check_buildable(self) -> None:
-        """Raises UsageError when the config is right and yet nothing that is installed can build it."""
+
+class Form:
+    """The form of a string: `Annotated[str, Form(r"/.*", "an absolute path")]`.
+
+    The whole string must match `pattern`, which is also the schema's: a regular expression that Python and
+    ECMA 262 read alike. `expected` ends the error message "'x' is not ...".
+    """
+
+    def __init__(self, pattern: str, expected: str) -> None:
+        self._pattern = pattern
+        self._expected = expected
+
+    def _check(self, value: str) -> str:
+        if re.fullmatch(self._pattern, value) is None:
+            raise ValueError(f"{value!r} is not {self._expected}")
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), "pattern": f"^(?:{self._pattern})$"}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+Destination = Annotated[str, WithJsonSchema({"type": "string", "pattern": r"^/(?!(.*/)?\.\.(/|$))"})]
+"""Checked by fledge.config.mappings, which knows more: two to one destination, and lengths."""
+
+Mappings = Annotated[dict[str, Destination], Field(json_schema_extra={"propertyNames": {"minLength": 1}})]
 
 
 class _Table(BaseModel):
@@ -25,7 +30,7 @@ class FilesystemTable(_Table):
 
     type: str | None = None
     """The filesystem. Default: what the strategy prefers."""
-    mappings: dict[str, str] = Field(default_factory=dict)
+    mappings: Mappings = Field(default_factory=dict)
     """The same as the table `[mappings]`."""
 
 
@@ -38,7 +43,7 @@ class FledgeToml(_Table):
     """How the image is made."""
     agent: AgentTable | None = None
     filesystem: FilesystemTable = FilesystemTable()
-    mappings: dict[str, str] = Field(default_factory=dict)
+    mappings: Mappings = Field(default_factory=dict)
     """Files and folders of the host, and where they go in the guest: `"host path" = "/guest/path"`.
 
     Host paths are relative to the folder of fledge.toml. A destination that ends in `/` takes the file under its

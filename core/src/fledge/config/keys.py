@@ -47,5 +47,7 @@ def list_of(names: Iterable[str]) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` was most likely meant to be."""
-    found = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
+    names = list(known)
+    begun = [one for one in names if len(name) > 2 and one.startswith(name.lower())]
+    found = begun or difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     return found[0] if found else None

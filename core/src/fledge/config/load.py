@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from fledge import drivers
 from fledge.config import document
@@ -17,9 +17,6 @@ from fledge.config.mappings import parse as parse_mappings
 from fledge.config.settings import Settings, settle
 from fledge.errors import ConfigError, Problem
 from fledge.plan import BuildPlan
-
-if TYPE_CHECKING:
-    from fledge.options import StrategyOptions
 
 CONFIG = Path("fledge.toml")
 TEMPLATE = Path("manifest.toml")
@@ -38,15 +35,13 @@ def load(
     """The plan of a build.
 
     None means fledge.toml and manifest.toml in the current folder; the latter need not be there. Raises ConfigError
-    with all problems of both files, the flags and the environment; UsageError when nothing that is installed can
-    build it.
+    with all problems of both files, the flags and the environment.
     """
     problems: list[Problem] = []
     settings = settle(output, artifact_url, platform, environ, problems)
     plan = _plan(config, manifest, catalog, settings, problems)
     if plan is None:
         raise ConfigError(problems)
-    cast("StrategyOptions", plan.strategy.options).check_buildable()
     return plan
 
 
@@ -57,7 +52,7 @@ def validate(
     environ: Mapping[str, str] = os.environ,
     catalog: Catalog = drivers,
 ) -> list[Problem]:
-    """Everything that is wrong with both files; whether anything installed can build it is not asked."""
+    """Everything that is wrong with both files; empty when `load` would give a plan."""
     problems: list[Problem] = []
     _plan(config, manifest, catalog, settle(None, None, None, environ, problems), problems)
     return problems

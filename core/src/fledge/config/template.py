@@ -2,46 +2,61 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from fledge.options import Options
+from fledge.options import Form, Options
+
+_NAME_MAX: Final = 200
 
 Text = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Milliseconds = Annotated[int, Field(ge=0)]
+HttpUrl = Annotated[str, Form(r"https?://.+", "a URL with http:// or https://, such as 'http://127.0.0.1:80'")]
+GuestFolder = Annotated[str, Form(r"/.*", "absolute; a path in the guest starts with /")]
+PciAddress = Annotated[
+    str, Form(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]", "a PCI address, such as '0000:01:00.0'")
+]
+PciDevice = Annotated[
+    str, Form(r"[0-9a-fA-F]{4}:([0-9a-fA-F]{4}|\*)", "of the form vendor:device or vendor:*, such as '10de:*'")
+]
+Checksum = Annotated[
+    str,
+    Form(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", "a checksum, sha256:<64 hex digits> or sha512:<128 hex digits>"),
+]
 
-_PCI_ADDRESS = r"[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]"
-_PCI_DEVICE = r"[0-9a-fA-F]{4}:([0-9a-fA-F]{4}|\*)"
-_CHECKSUM = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
-_NAME_MAX = 200
 
-
-def _name(value: str) -> str:
-    # It becomes a file name, and with "-rootfs.img" behind it must stay below the 255 bytes that Linux allows.
+def _is_file_name(value: str) -> str:
+    # With "-rootfs.img" behind it, it must stay below the 255 bytes that Linux allows.
     if not value.isprintable() or len(value.encode()) > _NAME_MAX:
-        raise ValueError(f"{value!r} can't be a file name; allowed: up to {_NAME_MAX} bytes of printable characters")
+        raise ValueError(f"{value!r} can't name a file; allowed: up to {_NAME_MAX} bytes of printable characters")
     return value
-
-
-def _of_form(pattern: str, what: str) -> AfterValidator:
-    compiled = re.compile(pattern)
-
-    def matched(value: str) -> str:
-        if compiled.fullmatch(value) is None:
-            raise ValueError(f"{value!r} is not {what}")
-        return value
-
-    return AfterValidator(matched)
 
 
 def _one_or_many(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _form(pattern: str) -> dict[str, Any]:
-    return {"pattern": f"^({pattern})$"}
+def _is_subnet(value: str) -> str:
+    import ipaddress
+
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a subnet in CIDR form, such as '10.1.0.0/24'") from None
+    return value
+
+
+def _is_address(value: str) -> str:
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not an IP address") from None
+    return value
 
 
 class Resources(Options):
@@ -56,22 +71,24 @@ class Resources(Options):
 class Workload(Options):
     """What runs in the guest. What is left out comes from the image's config."""
 
+    model_config = ConfigDict(json_schema_extra={"dependentRequired": {"args": ["entrypoint"]}})
+
     type: Literal["exec", "http", "grpc"] = "exec"
     """`http` and `grpc` serve a port, `http` is polled until it is healthy."""
     entrypoint: Annotated[
-        tuple[str, ...],
+        list[str],
         Field(min_length=1),
-        BeforeValidator(_one_or_many, json_schema_input_type=Annotated[tuple[str, ...], Field(min_length=1)] | Text),
-    ] = ()
+        BeforeValidator(_one_or_many, json_schema_input_type=Annotated[list[str], Field(min_length=1)] | Text),
+    ] = Field(default_factory=list)
     """The command and its arguments; in the older form a string, with the arguments in `args`.
 
     Where it is given, the image's Entrypoint and Cmd are not used.
     """
     args: tuple[str, ...] = ()
     """The arguments, appended to `entrypoint`."""
-    base_url: Text | None = None
+    base_url: HttpUrl | None = None
     """For http: where the workload answers inside the guest. Default: the first exposed tcp port of 127.0.0.1."""
-    workdir: Text | None = None
+    workdir: GuestFolder | None = None
     """The working directory, absolute. Default: the image's WorkingDir."""
     user: Text | None = None
     """Who runs it: `user`, `uid`, `user:group` or `uid:gid`. Default: the image's User."""
@@ -80,23 +97,9 @@ class Workload(Options):
 
     @field_validator("entrypoint")
     @classmethod
-    def _has_program(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _has_program(cls, value: list[str]) -> list[str]:
         if value and not value[0].strip():
             raise ValueError(f"{value[0]!r} is not a program; the first item names it")
-        return value
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_http(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError(f"{value!r} is not a URL with http:// or https://, such as 'http://127.0.0.1:80'")
-        return value
-
-    @field_validator("workdir")
-    @classmethod
-    def _is_absolute(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith("/"):
-            raise ValueError(f"{value!r} is not absolute; a path in the guest starts with /")
         return value
 
     @model_validator(mode="after")
@@ -124,36 +127,12 @@ class Network(Options):
     """`bridged`: an address from a managed subnet; `dhcp`: the guest asks for one; `vsock`: no Ethernet."""
     expose: tuple[Expose, ...] = ()
     """Ports that the workload listens on. Default: the image's ExposedPorts."""
-    subnet: Text | None = None
+    subnet: Annotated[str, AfterValidator(_is_subnet)] | None = None
     """For bridged: the subnet in CIDR form, such as `10.1.0.0/24`."""
-    gateway: Text | None = None
+    gateway: Annotated[str, AfterValidator(_is_address)] | None = None
     """For bridged: the gateway's address."""
     auto_assign: bool = False
     """For bridged: addresses are assigned out of `subnet`."""
-
-    @field_validator("subnet")
-    @classmethod
-    def _is_subnet(cls, value: str | None) -> str | None:
-        import ipaddress
-
-        if value is not None:
-            try:
-                ipaddress.ip_network(value)
-            except ValueError:
-                raise ValueError(f"{value!r} is not a subnet in CIDR form, such as '10.1.0.0/24'") from None
-        return value
-
-    @field_validator("gateway")
-    @classmethod
-    def _is_address(cls, value: str | None) -> str | None:
-        import ipaddress
-
-        if value is not None:
-            try:
-                ipaddress.ip_address(value)
-            except ValueError:
-                raise ValueError(f"{value!r} is not an IP address") from None
-        return value
 
 
 class Action(Options):
@@ -165,7 +144,7 @@ class Action(Options):
     """The path of the workload's API."""
     description: str | None = None
     """For people."""
-    timeout_ms: Annotated[int, Field(ge=0)] | None = None
+    timeout_ms: Milliseconds | None = None
     """Milliseconds after which the call is given up."""
 
 
@@ -174,12 +153,22 @@ class HealthCheck(Options):
 
     endpoint: Text = "/"
     """The path to poll until it answers 200."""
-    timeout_ms: Annotated[int, Field(ge=0)] = 10000
+    timeout_ms: Milliseconds = 10000
     """Milliseconds after which the VM is taken for failed."""
 
 
 class CloudInitDocument(Options):
     """One document of cloud-init, inline or from a file."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "not": {"required": ["content", "path"]},
+            "dependentSchemas": {
+                "content": {"properties": {"inline": {"const": True}}},
+                "path": {"properties": {"inline": {"const": False}}},
+            },
+        }
+    )
 
     content: str | None = None
     """The document itself."""
@@ -217,23 +206,9 @@ class CloudInit(Options):
 class Devices(Options):
     """Devices of the host that are passed through."""
 
-    pci_passthrough: tuple[
-        Annotated[
-            str,
-            _of_form(_PCI_ADDRESS, "a PCI address, such as '0000:01:00.0'"),
-            Field(json_schema_extra=_form(_PCI_ADDRESS)),
-        ],
-        ...,
-    ] = ()
+    pci_passthrough: tuple[PciAddress, ...] = ()
     """PCI addresses: `0000:01:00.0`."""
-    allowlist: tuple[
-        Annotated[
-            str,
-            _of_form(_PCI_DEVICE, "of the form vendor:device or vendor:*, such as '10de:*'"),
-            Field(json_schema_extra=_form(_PCI_DEVICE)),
-        ],
-        ...,
-    ] = ()
+    allowlist: tuple[PciDevice, ...] = ()
     """The only devices that may be passed through, as `vendor:device` or `vendor:*` in hexadecimal."""
 
 
@@ -246,14 +221,7 @@ class Disk(Options):
     """Where its image comes from: a URL or an absolute path."""
     format: Text | None = None
     """Its format, such as `raw` or `qcow2`."""
-    checksum: (
-        Annotated[
-            str,
-            _of_form(_CHECKSUM, "a checksum; expected sha256:<64 hex digits> or sha512:<128 hex digits>"),
-            Field(json_schema_extra=_form(_CHECKSUM)),
-        ]
-        | None
-    ) = None
+    checksum: Checksum | None = None
     """`sha256:...` of the image."""
     readonly: bool = False
     """Whether the guest may only read it."""
@@ -267,7 +235,7 @@ class Rootfs(Options):
     format: Text | None = None
     """Written instead of the filesystem's name: `raw` for orchestrators that know `raw` and `qcow2` only."""
 
-    elsewhere: ClassVar[dict[str, str]] = {
+    elsewhere: ClassVar[Mapping[str, str]] = {
         "url": "the build fills url in; --artifact-url changes it",
         "checksum": "the build fills checksum in",
     }
@@ -278,7 +246,7 @@ class Template(Options):
 
     schema_version: Literal["v1", "1.0"]
     """The version of this format: `v1`; `1.0` is its older spelling."""
-    name: Annotated[Text, AfterValidator(_name)]
+    name: Annotated[Text, AfterValidator(_is_file_name)]
     """The image's name; it also names the files that are built."""
     version: Text
     """The image's version."""
@@ -304,7 +272,7 @@ class Template(Options):
     """The workload's OpenAPI document: a URL or an absolute path in the guest."""
     rootfs: Rootfs = Rootfs()
 
-    elsewhere: ClassVar[dict[str, str]] = {
+    elsewhere: ClassVar[Mapping[str, str]] = {
         "initramfs": "the build fills the initramfs section in",
         "args": "args belongs to [workload]",
         "entrypoint": "entrypoint belongs to [workload]",

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Final
 
 from fledge.errors import UsageError
+from fledge.image.reference import parse_reference
 from fledge.names import name_of_image
 from fledge.options import Options, StrategyOptions
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 _DOCKERFILE_KEYS: Final = ("context", "target", "build_args")
 
@@ -41,6 +42,16 @@ class Source(Options):
         "busybox_sha256": "busybox_sha256 belongs to the strategy 'initramfs'",
     }
 
+    @field_validator("image")
+    @classmethod
+    def _is_a_reference(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                parse_reference(value)
+            except UsageError as error:
+                raise ValueError(error.message) from None
+        return value
+
     @model_validator(mode="after")
     def _is_one_thing(self) -> Source:
         if self.image is not None and self.dockerfile is not None:
@@ -70,7 +81,7 @@ class OciRootfsOptions(StrategyOptions):
         return (base_dir / self.source.dockerfile).resolve().parent.name or None
 
     def check_buildable(self) -> None:
-        """Dockerfiles need a builder."""
+        """Raises UsageError for a Dockerfile, which needs a builder."""
         if self.source.dockerfile is not None:
             raise UsageError(
                 f"can't build {self.source.dockerfile}: no Dockerfile builder is installed",
