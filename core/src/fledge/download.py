@@ -91,10 +91,12 @@ def host_file(path: Path, *, what: str, checksum: Digest | None = None, limit: i
     """
     try:
         # O_NONBLOCK: a FIFO must be refused, not waited for.
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise BuildError(f"{what} {path} is not a regular file")
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(fd)
+            raise BuildError(f"{what} {path} is not a regular file")
+        with open(fd, "rb") as file:
             if status.st_size > limit:
                 raise BuildError(f"{what} {path} has {status.st_size} bytes; at most {limit} are allowed")
             content = Content.whole(HostFileSource(path, status))

@@ -53,6 +53,8 @@ def get(
 
     plain, authorization = _without_credentials(url)
     with requests.Session() as session:
+        # Even with allow_redirects=False, requests reads a redirect's whole body and parses where it leads.
+        session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
         session.headers["User-Agent"] = f"fledge/{__version__}"
         session.headers["Accept-Encoding"] = "identity"
         for attempt in attempts():

@@ -1,0 +1,77 @@
+"""A real http server on loopback that answers as a test tells it to, also wrongly, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as it arrived; header names are lower-case."""
+
+    path: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response. Content-Length is that of `body` unless `headers` has one; `cut`: close after so many body bytes."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cut: int | None = None
+
+
+Behaviour = Callable[[Asked], Answer]
+
+
+class Server:
+    """Where it listens, what it was asked, and how it answers (which a test may change at any time)."""
+
+    def __init__(self, port: int, behaviour: Behaviour) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.asked: list[Asked] = []
+        self.behaviour = behaviour
+
+    def paths(self) -> list[str]:
+        """The paths asked for so far, in order."""
+        return [asked.path for asked in self.asked]
+
+
+@contextmanager
+def serving(behaviour: Behaviour) -> Iterator[Server]:
+    """A server for as long as the block lasts."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            asked = Asked(self.path, {name.lower(): value for name, value in self.headers.items()})
+            server.asked.append(asked)
+            answer = server.behaviour(asked)
+            self.send_response(answer.status)
+            for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            with suppress(ConnectionError):  # A client may have seen enough.
+                self.wfile.write(answer.body[: answer.cut])
+            if answer.cut is not None:
+                self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            """Silent: what was asked is in `asked`."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
+        server = Server(listener.server_port, behaviour)
+        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            listener.shutdown()
+            thread.join()
