@@ -1,6 +1,6 @@
-"""GET over http(s) for what is no registry: redirects that leak nothing, retries, and errors that name the URL.
+"""GET over http(s): redirects that leak nothing, retries, and errors that name the URL.
 
-Bodies are asked for and taken without a content coding, since a checksum is of the bytes as published.
+Registries have a client of their own on top of `new_session` and `follow`. Bodies are asked for and taken without a content coding, since a checksum is of the bytes as published.
 """
 
 from __future__ import annotations
@@ -52,14 +52,10 @@ def get(
     import requests
 
     plain, authorization = _without_credentials(url)
-    with requests.Session() as session:
-        # Even with allow_redirects=False, requests reads a redirect's whole body and parses where it leads.
-        session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
-        session.headers["User-Agent"] = f"fledge/{__version__}"
-        session.headers["Accept-Encoding"] = "identity"
+    with new_session() as session:
         for attempt in attempts():
             try:
-                with _follow(session, plain, {**authorization, **headers()}) as response:
+                with follow(session, plain, {**authorization, **headers()}) as response:
                     status = response.status_code
                     coding = response.headers.get("Content-Encoding", "identity")
                     if status in (200, 206) and coding != "identity":
@@ -109,13 +105,38 @@ def get_bytes(url: str, limit: int, *, what: str, headers: Mapping[str, str], hi
     return get(url, receive, what=what, headers=lambda: headers, hint=hint)
 
 
-def _follow(session: Session, url: str, headers: Mapping[str, str]) -> Response:
-    """The first response that is no redirect."""
+def new_session() -> Session:
+    """Connections to several servers, for `follow`; proxies and CA bundles are those of the environment."""
+    import requests
+
+    session = requests.Session()
+    # Even with allow_redirects=False, requests reads a redirect's whole body and parses where it leads.
+    session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
+    # Without an `auth`, requests adds a login of ~/.netrc, which would replace our Authorization.
+    session.auth = lambda request: request
+    session.headers["User-Agent"] = f"fledge/{__version__}"
+    session.headers["Accept-Encoding"] = "identity"
+    return session
+
+
+def follow(
+    session: Session,
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    method: str = "GET",
+    form: Mapping[str, str] | None = None,
+) -> Response:
+    """The first response that is no redirect, its body unread.
+
+    An Authorization header does not leave the origin of `url`. Raises what `connection_errors` lists, and BuildError
+    for redirects that are refused: to anything but http and https, from https to http, more than MAX_REDIRECTS, and
+    to another origin with a `form`, which has secrets in it.
+    """
     here, sent = url, dict(headers)
     for _ in range(MAX_REDIRECTS + 1):
-        # `auth` keeps requests from adding a login of ~/.netrc, which would replace our Authorization.
-        response = session.get(
-            here, headers=sent, stream=True, timeout=TIMEOUT, allow_redirects=False, auth=lambda request: request
+        response = session.request(
+            method, here, headers=sent, data=form, stream=True, timeout=TIMEOUT, allow_redirects=False
         )
         if response.status_code not in _REDIRECTS or "Location" not in response.headers:
             return response
@@ -123,8 +144,12 @@ def _follow(session: Session, url: str, headers: Mapping[str, str]) -> Response:
         before, after = urlsplit(here), _target(here, response.headers["Location"], url)
         if after.scheme not in _PORTS or (before.scheme, after.scheme) == ("https", "http"):
             raise BuildError(f"{url} redirects to {after.scheme}://{after.hostname or ''}, which is refused")
-        if _origin(before) != _origin(after):
+        if origin(before) != origin(after):
             sent.pop("Authorization", None)
+            if form is not None:
+                raise BuildError(
+                    f"{url} redirects secrets to {after.scheme}://{after.hostname or ''}, which is refused"
+                )
         here = urlunsplit(after._replace(netloc=after.netloc.rpartition("@")[2]))
     raise BuildError(f"{url} redirects more than {MAX_REDIRECTS} times")
 
@@ -138,7 +163,8 @@ def _target(here: str, location: str, asked: str) -> SplitResult:
     return target
 
 
-def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
+def origin(url: SplitResult) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port: what may share secrets (RFC 6454)."""
     return url.scheme, url.hostname, url.port or _PORTS.get(url.scheme)
 
 

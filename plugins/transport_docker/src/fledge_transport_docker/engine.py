@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from fledge.errors import BuildError, UsageError
+from fledge.errors import BuildError
 from fledge.image.access import ImageNotFoundError
 from fledge.image.fields import Fields, load_object
 from fledge.image.reference import DAEMON_SOCKET
@@ -108,7 +108,7 @@ class Engine:
             return http.client.HTTPSConnection(
                 parts.hostname, parts.port or _TLS_PORT, timeout=CONNECT_TIMEOUT, context=self._tls(self.certificates)
             )
-        raise UsageError(f"DOCKER_HOST is {self.host!r}; unix://PATH and tcp://HOST[:PORT] are supported")
+        raise ImageNotFoundError(f"DOCKER_HOST is {self.host!r}; unix://PATH and tcp://HOST[:PORT] are supported")
 
     def _tls(self, folder: Path) -> ssl.SSLContext:
         try:

@@ -17,10 +17,10 @@ from urllib.parse import urlencode, urlsplit
 
 from fledge.errors import BuildError
 from fledge.image.fields import load_object
-from fledge.retry import connection_errors
+from fledge.retry import connection_errors, connection_reason
 
 from fledge_transport_registry.credentials import Credentials
-from fledge_transport_registry.http import Http, reason_of, shown
+from fledge_transport_registry.http import Http, read_all, shown
 from fledge_transport_registry.reference import RegistryReference
 
 TOKEN_LIMIT: Final = 1 << 20
@@ -118,20 +118,20 @@ class Authenticator:
                     "client_id": "fledge",
                     "refresh_token": credentials.identity_token,
                 }
-                response = self._http.persist("POST", realm, {}, form=form)
+                response = self._http.send("POST", realm, {}, form)
             else:
                 headers = {"Authorization": _basic(credentials)} if credentials is not None else {}
                 if credentials is not None:
                     query["account"] = credentials.username
                 url = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}"
-                response = self._http.persist("GET", url, headers)
+                response = self._http.send("GET", url, headers)
             with response:
-                body = response.read_all(TOKEN_LIMIT)
+                body = read_all(response, TOKEN_LIMIT)
         except connection_errors() as error:
-            raise BuildError(f"no answer from the token server {shown(realm)}: {reason_of(error)}") from error
-        if response.status != 200:
+            raise BuildError(f"no answer from the token server {shown(realm)}: {connection_reason(error)}") from error
+        if response.status_code != 200:
             raise BuildError(
-                f"{self._reference.host}: the token server {shown(realm)} answered {response.status} "
+                f"{self._reference.host}: the token server {shown(realm)} answered {response.status_code} "
                 + ("to these credentials" if credentials is not None else "without credentials"),
                 hint=f"docker login {self._reference.host}",
             )

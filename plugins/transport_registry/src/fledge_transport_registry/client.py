@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from fledge.errors import BuildError
+from fledge.http import origin
 from fledge.image.access import BlobNotFoundError, ImageNotFoundError
 from fledge.image.descriptor import Descriptor
 from fledge.image.documents import ACCEPTED
 from fledge.image.fields import DOCUMENT_LIMIT, load_object
-from fledge.retry import Attempt, attempts, connection_errors
+from fledge.retry import Attempt, attempts, connection_errors, connection_reason
 from fledge.values import Digest
 
 from fledge_transport_registry.auth import Authenticator
-from fledge_transport_registry.http import CHUNK, Http, Response, origin_of, reason_of
+from fledge_transport_registry.http import CHUNK, Http, read_all
 from fledge_transport_registry.reference import RegistryReference
+
+if TYPE_CHECKING:
+    from requests import Response
 
 PROGRESS: Final = 1 << 20
 """Bytes that a connection must bring for its break not to count against the number of attempts."""
@@ -41,10 +46,10 @@ class RegistryImage:
         if self._reference.digest is not None:
             return self._reference.digest
         with self._request("HEAD", f"manifests/{self._reference.tag}", _ACCEPT) as response:
-            if response.status == 404:
+            if response.status_code == 404:
                 raise self._no_image(b"")
             told = response.headers.get("Docker-Content-Digest")
-            if response.status != 200 or told is None:
+            if response.status_code != 200 or told is None:
                 return None  # A GET tells more: HEAD has no body for the reason, and not every registry answers it.
         try:
             return Digest.parse(told)
@@ -54,14 +59,14 @@ class RegistryImage:
     def manifest(self, digest: Digest | None) -> tuple[str | None, bytes]:
         """See ImageAccess.manifest."""
         what = str(digest or self._reference.tag)
-        for attempt in attempts(sleep=self._http.sleep):
+        for attempt in attempts():
             with self._request("GET", f"manifests/{what}", _ACCEPT) as response:
                 try:
-                    data = response.read_all(DOCUMENT_LIMIT)
+                    data = read_all(response, DOCUMENT_LIMIT)
                 except connection_errors() as error:
-                    attempt.failed(f"{self._reference}: manifest {what}: {reason_of(error)}")
+                    attempt.failed(f"{self._reference}: manifest {what}: {connection_reason(error)}")
                     continue
-            if response.status == 404:
+            if response.status_code == 404:
                 raise self._no_image(data)
             self._expect(response, {200}, f"manifest {what}", data)
             return response.headers.get("Content-Type"), data
@@ -70,7 +75,7 @@ class RegistryImage:
     def blob(self, descriptor: Descriptor) -> Iterator[bytes]:
         """See ImageAccess.blob. A download that breaks goes on from the byte where it stopped."""
         size, at = descriptor.size, 0
-        tries, brought = attempts(sleep=self._http.sleep), 0
+        tries, brought = attempts(), 0
         what = f"{self._reference}: blob {descriptor.digest}"
         while True:
             with self._request(
@@ -78,7 +83,7 @@ class RegistryImage:
             ) as response:
                 skip = at - self._begin(response, descriptor, at)
                 try:
-                    while chunk := response.read(CHUNK):
+                    while chunk := response.raw.read(CHUNK):
                         if skip:
                             chunk, skip = chunk[skip:], max(0, skip - len(chunk))
                         at += len(chunk)
@@ -89,11 +94,11 @@ class RegistryImage:
                             yield chunk
                     reason = "the connection was closed"
                 except connection_errors() as error:
-                    reason = reason_of(error)
+                    reason = connection_reason(error)
             if at == size:
                 return
             if brought >= PROGRESS:
-                tries, brought = attempts(sleep=self._http.sleep), 0
+                tries, brought = attempts(), 0
             attempt: Attempt = next(tries)
             attempt.failed(f"{what} broke off after {at} of {size} bytes: {reason}")
 
@@ -103,7 +108,7 @@ class RegistryImage:
         size = descriptor.size
         self._expect(response, {200, 206} if at else {200}, what)
         begin, end = 0, size
-        if response.status == 206:
+        if response.status_code == 206:
             told = response.headers.get("Content-Range", "")
             match = _CONTENT_RANGE.fullmatch(told)
             if match is None or int(match[1]) != at or int(match[2]) != size - 1 or match[3] not in ("*", str(size)):
@@ -124,21 +129,21 @@ class RegistryImage:
         for renewed in (False, True):
             secret = self._auth.header
             authorization = {"Authorization": secret} if secret is not None else {}
-            response = self._http.persist(method, url, {**headers, **authorization})
+            response = self._http.send(method, url, {**headers, **authorization})
             # A redirect's target must not choose where the registry's credentials go.
-            if response.status != 401 or renewed or origin_of(response.url) != origin_of(url):
+            if response.status_code != 401 or renewed or origin(urlsplit(response.url)) != origin(urlsplit(url)):
                 break
             with response:
                 challenges = response.headers.get("WWW-Authenticate", "")
                 again = self._auth.renew(challenges, secret)
                 body = b"" if again or method == "HEAD" else _body(response)
             if not again:
-                self._expect(response, set(), path.replace("/", " "), body)
+                self._expect(response, set(), path.replace("s/", " ", 1), body)
         return response
 
     def _expect(self, response: Response, statuses: set[int], what: str, body: bytes | None = None) -> None:
         """Raises BuildError for any other status."""
-        status = response.status
+        status = response.status_code
         if status in statuses:
             encoding = response.headers.get("Content-Encoding", "identity")
             if encoding != "identity":
@@ -159,7 +164,7 @@ class RegistryImage:
 
 def _body(response: Response) -> bytes:
     try:
-        return response.read_all(_ERROR_LIMIT)
+        return read_all(response, _ERROR_LIMIT)
     except connection_errors():
         return b""  # It would only have told more about an error.
 

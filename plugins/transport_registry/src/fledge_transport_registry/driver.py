@@ -44,7 +44,6 @@ def speaks_plain_http(reference: RegistryReference, environ: Mapping[str, str]) 
     On this machine, unless certificates are filed for it; elsewhere where FLEDGE_INSECURE_REGISTRIES names it.
     """
     said = {name.strip().lower() for name in environ.get("FLEDGE_INSECURE_REGISTRIES", "").split(",")}
-    name = reference.host.rpartition(":")[0] or reference.host
-    if reference.host in said or name in said:
+    if reference.host in said or reference.name in said:
         return True
     return reference.is_loopback and not any(folders(reference.host, environ))

@@ -65,13 +65,17 @@ class RegistryReference:
         return _HUB_ENDPOINT if self.host == DOCKER_HUB else self.host
 
     @property
+    def name(self) -> str:
+        """The host without its port."""
+        return re.sub(r":[0-9]+$", "", self.host)
+
+    @property
     def is_loopback(self) -> bool:
         """Whether the registry is on this machine, by its name alone."""
-        name = self.host.rpartition(":")[0] if re.search(r":[0-9]+$", self.host) else self.host
-        if name == "localhost":
+        if self.name == "localhost":
             return True
         try:
-            return ipaddress.ip_address(name.strip("[]")).is_loopback
+            return ipaddress.ip_address(self.name.strip("[]")).is_loopback
         except ValueError:
             return False
 
