@@ -1,0 +1,257 @@
+"""The documents say what is: hooks, kinds, commands, flags, variables and links are checked against the code.
+
+The plugins of docs/plugins.md are installed as they stand there, and build.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+from fledge import drivers, hookspecs, kinds
+from fledge.cli.main import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+PLUGINS = (ROOT / "docs" / "plugins.md").read_text()
+DOCUMENTS = sorted(
+    path
+    for path in ROOT.rglob("*.md")
+    if not any(part.startswith(".") or part == "build" for part in path.relative_to(ROOT).parts)
+)
+SOURCES = [*ROOT.glob("core/src/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]
+
+HOOKS = [name for name, value in vars(hookspecs).items() if hasattr(value, "fledge_spec")]
+KINDS = [value for value in vars(kinds).values() if inspect.isclass(value) and issubclass(value, kinds.Driver)]
+
+
+# Hooks and kinds
+
+
+def test_the_hooks_are_found() -> None:
+    assert len(HOOKS) == 5
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_every_hook_is_documented_with_its_arguments(name: str) -> None:
+    arguments = ", ".join(inspect.signature(getattr(hookspecs, name)).parameters)
+    assert f"### `{name}({arguments})`\n" in PLUGINS
+
+
+@pytest.mark.parametrize(("kind", "group"), drivers.GROUPS.items())
+def test_every_kind_is_documented_with_its_group(kind: str, group: str) -> None:
+    assert re.search(rf"^\| {kind} \| `{re.escape(group)}` \|", PLUGINS, re.MULTILINE)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_method_of_a_driver_is_documented(kind: type[kinds.Driver]) -> None:
+    if kind is not kinds.Driver:
+        assert f"### {kind.__name__}\n" in PLUGINS
+    for name in kind.__abstractmethods__:
+        assert f"- `{name}(" in PLUGINS, name
+
+
+# The command line
+
+
+def commands(group: click.Group, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, (*prefix, name))
+        else:
+            yield (*prefix, name), command
+
+
+COMMANDS = dict(commands(cli))
+GLOBAL = {flag for param in cli.params for flag in param.opts} | {"-h", "--help"}
+
+
+def flags(command: click.Command) -> set[str]:
+    return {flag for param in command.params if isinstance(param, click.Option) for flag in param.opts}
+
+
+def calls(text: str) -> list[str]:
+    """Every call of fledge: lines of code blocks, and code in the text."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    return [one for one in lines + re.findall(r"`([^`\n]+)`", text) if re.match(r"fledge [a-z]", one)]
+
+
+@pytest.mark.parametrize(
+    ("document", "call"), [(path.relative_to(ROOT), call) for path in DOCUMENTS for call in calls(path.read_text())]
+)
+def test_every_call_in_a_document_exists(document: Path, call: str) -> None:
+    words = call.partition("#")[0].split()[1:]
+    depth = 2 if tuple(words[:2]) in COMMANDS else 1
+    if words[0] == "cache" and len(words) > 1 and "|" in words[1]:
+        assert all(("cache", name) in COMMANDS for name in words[1].split("|"))
+        return
+    assert tuple(words[:depth]) in COMMANDS or words == ["cache"], f"no such command: {call}"
+    if words == ["cache"]:
+        return
+    there = flags(COMMANDS[tuple(words[:depth])]) | GLOBAL
+    for flag in re.findall(r"(?<!\S)--?[a-z][a-z-]*", " ".join(words[depth:])):
+        assert flag in there, f"{call}: no {flag}"
+
+
+@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
+def test_the_readme_has_every_command_and_flag(name: tuple[str, ...]) -> None:
+    assert f"`fledge {' '.join(name)}" in README
+    for flag in flags(COMMANDS[name]) - GLOBAL:
+        assert re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", README), flag
+
+
+# Variables, links
+
+
+def test_the_readme_has_every_environment_variable() -> None:
+    code = "".join(path.read_text() for path in SOURCES)
+    used = set(re.findall(r'"(FLEDGE_[A-Z_]+)"', code))
+    assert used <= set(re.findall(r"FLEDGE_[A-Z_]+", README))
+    for name in re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE):
+        assert f'"{name}"' in code, f"nothing reads {name}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_link_is_dead(document: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = (document.parent / path).resolve() if path else document
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings], target
+
+
+# The plugins of docs/plugins.md
+
+
+def files(title: str) -> dict[str, str]:
+    """The files of one section: a name in code on a line of its own, and the block below it."""
+    section = re.split(r"^## ", PLUGINS.partition(f"## {title}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+    return dict(re.findall(r"^`([\w.]+)`:\n\n```\w+\n(.*?)^```", section, re.MULTILINE | re.DOTALL))
+
+
+def install(title: str, folder: Path) -> None:
+    """What pip does: the module, and metadata with the entry points."""
+    found = files(title)
+    project = tomllib.loads(found.pop("pyproject.toml"))["project"]
+    for name, text in found.items():
+        (folder / name).write_text(text)
+    metadata = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
+    points = "".join(
+        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in group_points.items())
+        for group, group_points in project["entry-points"].items()
+    )
+    (metadata / "entry_points.txt").write_text(points)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with an image and the configs to build it; the image is the demo's."""
+    sys.path.insert(0, str(ROOT / "examples" / "demo"))
+    try:
+        import_module("make_image").write_layout(b"\x7fELF, more or less", tmp_path / "image")
+    finally:
+        sys.path.pop(0)
+    (tmp_path / "manifest.toml").write_text('schema_version = "v1"\nname = "hello"\nversion = "1"\n')
+    return tmp_path
+
+
+def write_config(project: Path, filesystem: str, more: str = "") -> None:
+    (project / "fledge.toml").write_text(
+        'version = "1"\nstrategy = "oci_rootfs"\n[agent]\nsource_strategy = "none"\n'
+        f'[source]\nimage = "oci:image:latest"\n[filesystem]\ntype = "{filesystem}"\n{more}'
+    )
+
+
+def fledge(project: Path, site: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "fledge.cli.main", *arguments],
+        cwd=project,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(site),
+            "HOME": str(project),
+            "XDG_CACHE_HOME": str(project / "cache"),
+            "FLEDGE_CACHE_DIR": str(project / "store"),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_the_filesystem_of_the_tutorial_builds_and_reads_back(project: Path, site: Path) -> None:
+    install("A filesystem from zero", site)
+    write_config(project, "tar", "blocking_factor = 1\n")
+
+    assert "fledge-fs-tar" in fledge(project, site, "plugins").stdout
+    fledge(project, site, "build")
+
+    artifact = project / "hello-rootfs.img"
+    manifest = json.loads((project / "hello.manifest.json").read_text())
+    assert manifest["rootfs"]["format"] == "tar"
+    listing = subprocess.run(
+        ["tar", "--numeric-owner", "--xattrs-include=*", "-tvvf", artifact], capture_output=True, text=True, check=True
+    ).stdout
+    assert "./usr/bin/hello link to ./usr/bin/hallo" in listing
+    assert "security.capability" in listing
+    assert "./bin -> usr/bin" in listing
+    inside = fledge(project, site, "inspect", str(artifact)).stdout
+    assert "/usr/bin/hello == /usr/bin/hallo" in inside
+    assert "security.capability=0x" in inside
+    motd = fledge(project, site, "inspect", str(artifact), "/etc/motd", "--cat").stdout
+    assert motd == "Built by fledge, without root.\n"
+
+
+def test_the_options_of_the_tutorial_are_checked(project: Path, site: Path) -> None:
+    install("A filesystem from zero", site)
+    write_config(project, "tar", "blocking_factor = 0\n")
+
+    problem = fledge(project, site, "validate", code=2).stderr
+    assert "filesystem.blocking_factor" in problem
+    assert "1 to 4096" in problem
+    assert '"blocking_factor"' in fledge(project, site, "schema", "fledge").stdout
+
+
+def test_the_extension_of_the_tutorial_adds_its_section(project: Path, site: Path) -> None:
+    install("An extension from zero", site)
+    (project / "installed").write_text("C:Q1\nP:musl\nV:1.2.5-r0\nF:lib\n\nC:Q2\nP:zlib\nV:1.3.1-r2\n")
+    write_config(project, "squashfs", '[mappings]\n"installed" = "/lib/apk/db/installed"\n')
+
+    fledge(project, site, "build")
+
+    assert json.loads((project / "hello.manifest.json").read_text())["packages"] == [
+        {"manager": "apk", "name": "musl", "version": "1.2.5-r0"},
+        {"manager": "apk", "name": "zlib", "version": "1.3.1-r2"},
+    ]
