@@ -11,7 +11,7 @@ from typing import Final
 
 from fledge.errors import BuildError
 
-BLOCK: Final = 1 << 20
+BLOCK: Final = 1 << 19
 """At most this much at once, however well it is compressed."""
 
 _INPUT: Final = 1 << 17

@@ -8,6 +8,7 @@ not a file, directory, link, device or FIFO, and every field that is not what th
 from __future__ import annotations
 
 from typing import Final, NoReturn
+from zlib import adler32
 
 from fledge.errors import BuildError
 from fledge.tree import index as ix
@@ -25,7 +26,7 @@ _MAX_MINOR: Final = (1 << ix.MINOR_BITS) - 1
 
 _KINDS: Final = {
     b"0": ix.FILE,
-    b"\0": ix.FILE,
+    b"\0": ix.FILE,  # v7; with a slash at the end of its name it is a directory, which v7 had no type for
     b"7": ix.FILE,  # contiguous: POSIX has it read as a file where the system has no such thing
     b"S": ix.FILE,
     b"1": ix.HARD_LINK,
@@ -41,7 +42,6 @@ _EXTENDED: Final = (b"x", b"X")  # X: Solaris, before POSIX made it x
 _GLOBAL: Final = b"g"
 
 _NO_PREFIX: Final = bytes(155)
-_NO_CHKSUM: Final = bytes(8)
 _CACHE_ENTRIES: Final = 1 << 16
 
 _Fields = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes]
@@ -53,6 +53,14 @@ def clean(path: bytes) -> bytes:
     Lexical, before any symlink is looked at, as Go's filepath.Clean in Docker and umoci. Raises ValueError for a name
     or path that Linux can't hold.
     """
+    if path[:2] == b"./":
+        path = path[2:]
+    if b"//" in path or b"/." in path or path[:1] in b"/." or len(path) > NAME_MAX:
+        return _clean_parts(path)
+    return path[:-1] if path[-1] == 0x2F else path
+
+
+def _clean_parts(path: bytes) -> bytes:
     parts: list[bytes] = []
     for part in path.split(b"/"):
         if part == b"..":
@@ -74,9 +82,17 @@ class _Extensions:
     __slots__ = ("link", "name", "records")
 
     def __init__(self) -> None:
-        self.records: dict[bytes, bytes] | None = None
+        self.records: dict[bytes, bytes] = {}
         self.name: bytes | None = None
         self.link: bytes | None = None
+
+    def only_name(self) -> bytes | None:
+        """The member's name, where that is all they say: so it is for most that have any, in layers with long paths."""
+        if self.link is not None:
+            return None
+        if not self.records:
+            return self.name
+        return self.records.get(b"path") if self.name is None and len(self.records) == 1 else None
 
 
 class TarReader:
@@ -134,7 +150,7 @@ class TarReader:
 
     def _members(self, data: bytes, base: int, at: int) -> int:
         """Reads the members from `at` whose headers are whole; returns where the first other one stands."""
-        unpack, kind_of, byte_sum = tf.HEADER.unpack_from, _KINDS.get, tf.byte_sum
+        unpack, kind_of = tf.HEADER.unpack_from, _KINDS.get
         known_ids, known_size, known_mtime = self._ids.get, self._sizes.get, self._mtimes.get
         known_sum = self._sums.get
         add, pack = self._builder.add, ix.pack_record
@@ -143,53 +159,54 @@ class TarReader:
             fields: _Fields = unpack(data, at)
             name, ids_field, size_field, mtime_field, chksum, flag, _, magic, _, prefix, trailer = fields
             try:
-                if known_sum(chksum) != byte_sum(data, at):
-                    if chksum == _NO_CHKSUM and data[at : at + tf.BLOCK] == tf.ZERO_BLOCK:
+                # tar_format.byte_sum, spelt out.
+                half = at + 256
+                byte_sum = (adler32(data[at:half]) & 0xFFFF) + (adler32(data[half : at + 512]) & 0xFFFF) - 2
+                if known_sum(chksum) != byte_sum:
+                    if not byte_sum:
                         if at < last:
                             self._end(data, at)
                         return at
-                    self._check_sum(data, at, chksum)
+                    self._check_sum(data, at, chksum, byte_sum)
                 kind = kind_of(flag)
+                size = known_size(size_field)
+                if size is None:
+                    size = self._parse_size(size_field)
                 if kind is None:
-                    after = self._extension(flag, size_field, data, at)
+                    after = self._extension(flag, size, data, at)
                     if not after:
                         return at
                     at = after
                     continue
                 ids = known_ids(ids_field) or self._parse_ids(ids_field)
-                size = known_size(size_field)
-                if size is None:
-                    size = self._parse_size(size_field)
                 mtime = known_mtime(mtime_field)
                 if mtime is None:
                     mtime = self._parse_mtime(mtime_field)
-                if kind > ix.DIRECTORY or self._extensions is not None or self._global or flag == b"S":
+                extensions = self._extensions
+                long_name = None if extensions is None else extensions.only_name()
+                if kind > ix.DIRECTORY or (extensions and not long_name) or flag == b"S" or self._global:
                     try:
                         at = self._uncommon(data, base, at, fields, kind, ids, size, mtime)
                     except sparse.NeedMore:
                         return at
                     continue
-                name = name.partition(b"\0")[0]
-                if prefix != _NO_PREFIX:
-                    name = _join(prefix, name, magic, trailer)
-                if flag == b"\0" and name[-1:] == b"/":
-                    # Before POSIX there was no type 5; a slash at the end made a directory.
+                if long_name:
+                    name = long_name
+                else:
+                    name = name.partition(b"\0")[0]
+                    if prefix != _NO_PREFIX:
+                        name = _join(prefix, name, magic, trailer)
+                path = clean(name) if name else _nameless()
+                if flag == b"\0" and name[-1] == 0x2F:
                     kind = ix.DIRECTORY
-                if not name:
-                    raise ValueError("it has no name")
-                if name[:2] == b"./":
-                    name = name[2:]
-                if b"//" in name or b"/." in name or name[:1] in b"/." or len(name) > NAME_MAX:
-                    name = clean(name)
-                elif name[-1] == 0x2F:
-                    name = name[:-1]
+                self._extensions = None
                 at += tf.BLOCK
                 mode, uid, gid = ids
                 if kind == ix.DIRECTORY:
-                    add(name, pack(kind, mode, uid, gid, mtime, 0, 0, 0, 0))
+                    add(path, pack(kind, mode, uid, gid, mtime, 0, 0, 0, 0))
                 else:
                     start = base + at
-                    add(name, pack(kind, mode, uid, gid, mtime, 0, size, start, 0))
+                    add(path, pack(kind, mode, uid, gid, mtime, 0, size, start, 0))
                     self._data_end = start + size
                     at += (size + 511) & -512
             except ValueError as error:
@@ -202,11 +219,10 @@ class TarReader:
                 raise ValueError("a single zero block, and more after it")
             self._ended = True
 
-    def _extension(self, flag: bytes, size_field: bytes, data: bytes, at: int) -> int:
+    def _extension(self, flag: bytes, size: int, data: bytes, at: int) -> int:
         """Reads a header that says something of the next member. Returns where it ends, 0 when it is not whole yet."""
         if flag not in _EXTENDED and flag not in (_GLOBAL, _LONG_NAME, _LONG_LINK):
             raise ValueError(f"type flag {flag!r} is not supported")
-        size = tf.number(size_field)
         if not 0 < size <= MAX_EXTENSION:
             raise ValueError(f"an extended header of {size} bytes; 1 to {MAX_EXTENSION} are allowed")
         start = at + tf.BLOCK
@@ -220,11 +236,15 @@ class TarReader:
         if self._extensions is None:
             self._extensions = _Extensions()
         extensions = self._extensions
-        attribute = "records" if flag in _EXTENDED else "name" if flag == _LONG_NAME else "link"
-        if getattr(extensions, attribute) is not None:
-            # One reader takes the first, another the last, a third both.
+        # Of two for one member one reader takes the first, another the last, and they see different images.
+        if flag in _EXTENDED and not extensions.records:
+            extensions.records = tar_pax.parse_records(body)
+        elif flag == _LONG_NAME and extensions.name is None:
+            extensions.name = _long_name(body)
+        elif flag == _LONG_LINK and extensions.link is None:
+            extensions.link = _long_name(body)
+        else:
             raise ValueError(f"two headers of type {flag!r} for one member")
-        setattr(extensions, attribute, tar_pax.parse_records(body) if flag in _EXTENDED else _long_name(body))
         return after
 
     def _uncommon(
@@ -241,7 +261,7 @@ class TarReader:
         """Reads a member with extensions, or other than a file or directory. Returns where its data end."""
         raw_name, _, _, _, _, flag, raw_link, magic, device, prefix, trailer = fields
         extensions = self._extensions or _Extensions()
-        records = {**self._global, **(extensions.records or {})}
+        records = {**self._global, **extensions.records} if self._global else extensions.records
         mode, uid, gid = ids
         nanoseconds = 0
         number = 0
@@ -253,18 +273,15 @@ class TarReader:
             if value := records.get(b"mtime"):
                 mtime, nanoseconds = tar_pax.seconds(value)
                 mtime = _clamp(mtime)
-            if len(records) > 1 or b"path" not in records:
-                xattrs = tar_pax.xattrs(records)
+            xattrs = tar_pax.xattrs(records)
         name = (
             records.get(b"GNU.sparse.name")
             or _agreed(extensions.name, records.get(b"path"))
             or _join(prefix, tf.text(raw_name), magic, trailer)
         )
-        if not name:
-            raise ValueError("it has no name")
+        path = clean(name) if name else _nameless()
         if kind == ix.FILE and flag == b"\0" and name.endswith(b"/"):
             kind = ix.DIRECTORY
-        path = clean(name)
         start = at + tf.BLOCK
         if kind == ix.FILE:
             stored = size
@@ -304,9 +321,9 @@ class TarReader:
         self._extensions = None
         return after
 
-    def _check_sum(self, data: bytes, at: int, chksum: bytes) -> None:
+    def _check_sum(self, data: bytes, at: int, chksum: bytes, byte_sum: int) -> None:
         expected = tf.expected_sum(chksum)
-        if expected == tf.byte_sum(data, at):
+        if expected == byte_sum:
             if len(self._sums) < _CACHE_ENTRIES:
                 self._sums[chksum] = expected
         elif expected != tf.signed_sum(data[at : at + tf.BLOCK]):
@@ -340,7 +357,7 @@ class TarReader:
         where = f"at byte {offset} of the tar"
         if fields is not None:
             extensions = self._extensions or _Extensions()
-            name = extensions.name or (extensions.records or {}).get(b"path") or tf.text(fields[0])
+            name = extensions.name or extensions.records.get(b"path") or tf.text(fields[0])
             where = f"entry {show_path(name[:PATH_MAX])!r} {where}"
         raise BuildError(f"{self._label}: {where}: {what}")
 
@@ -355,6 +372,10 @@ def _agreed(gnu: bytes | None, pax: bytes | None) -> bytes | None:
     if gnu and pax and gnu != pax:
         raise ValueError("its GNU and PAX headers give it two names")
     return gnu or pax
+
+
+def _nameless() -> NoReturn:
+    raise ValueError("it has no name")
 
 
 def _join(prefix: bytes, name: bytes, magic: bytes, trailer: bytes) -> bytes:
