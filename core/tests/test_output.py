@@ -26,8 +26,8 @@ def publish(folder: Path, data: bytes) -> None:
     with Outputs() as outputs:
         target = outputs.artifact(folder / "a.img")
         target.write(0, data)
-        digest = target.finish(len(data))
-        outputs.manifest(folder / "a.json", str(digest).encode())
+        target.finish(len(data))
+        outputs.manifest(folder / "a.json", str(target.digest).encode())
         outputs.commit()
 
 
@@ -136,11 +136,26 @@ def test_case_095_digest_is_of_the_final_bytes_holes_included(tmp_path: Path) ->
         target.settled(4096)
         target.write(40 << 20, b"y")
         target.settled(41 << 20)
-        digest = target.finish(100 << 20)
+        target.finish(100 << 20)
+        digest = target.digest
         with open(target.fileno(), "rb", closefd=False) as file:
             file.seek(0)
             assert digest.hex == hashlib.file_digest(file, "sha256").hexdigest()
         assert os.fstat(target.fileno()).st_blocks * 512 < 1 << 20
+    finally:
+        target.discard()
+
+
+def test_case_095_bytes_that_change_after_they_were_settled_count(tmp_path: Path) -> None:
+    target = ArtifactFile(tmp_path / "a")
+    try:
+        target.write(0, b"x" * 10_000)
+        target.finish(10_000)
+        before = target.digest
+        target.write(5, b"y")
+        target.finish(10_001)
+        assert target.digest.hex == hashlib.sha256(b"xxxxxy" + b"x" * 9_994 + b"\0").hexdigest()
+        assert target.digest != before
     finally:
         target.discard()
 

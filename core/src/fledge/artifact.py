@@ -4,25 +4,39 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from fledge.tree.tree import Tree
 from fledge.values import Digest
 
+if TYPE_CHECKING:
+    from fledge.output import ArtifactFile
+
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A packed artifact; its bytes are final and on disk under a temporary name."""
+    """A packed artifact, on disk under a temporary name until the whole build has succeeded."""
 
-    path: Path
-    """Where it will stand."""
-    kind: Literal["rootfs", "initramfs"]
-    """The manifest's boot medium that it is."""
+    file: ArtifactFile
+    """Finished: `file.finish` was called."""
     format: str
     """The filesystem's name: `squashfs`, `ext4`, ..."""
-    size: int
-    digest: Digest
     tree: Tree
+
+    @property
+    def path(self) -> Path:
+        """Where it will stand."""
+        return self.file.path
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.file.size
+
+    @property
+    def digest(self) -> Digest:
+        """The sha256 of the bytes in the file; waits until it is known."""
+        return self.file.digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from fledge.errors import BuildError, UsageError
 
@@ -62,8 +62,11 @@ def load(kind: str, name: str) -> type[Driver]:
     Raises UsageError, naming the installed ones, when there is none of that name or when two distributions claim
     the name; BuildError when it can't be imported.
     """
-    from stevedore.driver import DriverManager
-    from stevedore.exception import MultipleMatches, NoMatches
+    # Not DriverManager: it logs a missing name beside raising NoMatches, and can be kept from it only by an option
+    # that stevedore deprecates.
+    from stevedore import NamedExtensionManager
+    from stevedore.exception import MultipleMatches
+    from stevedore.extension import error_on_conflict
 
     def failed(_: object, __: object, error: BaseException) -> None:
         raise BuildError(
@@ -72,16 +75,20 @@ def load(kind: str, name: str) -> type[Driver]:
         ) from error
 
     try:
-        manager: DriverManager[type[Driver]] = DriverManager(
-            GROUPS[kind], name, on_load_failure_callback=failed, warn_on_missing_entrypoint=False
+        manager: NamedExtensionManager[Driver] = NamedExtensionManager(
+            GROUPS[kind],
+            names=[name],
+            on_load_failure_callback=failed,
+            on_missing_entrypoints_callback=None,
+            conflict_resolver=error_on_conflict,
         )
-    except NoMatches:
-        raise unknown(kind, name) from None
     except MultipleMatches as error:
         raise UsageError(
             f"two installed distributions offer the {kind} {name!r}", hint="uninstall one of them"
         ) from error
-    return cast("type[Driver]", manager.driver)
+    for extension in manager:
+        return extension.plugin
+    raise unknown(kind, name)
 
 
 def unknown(kind: str, name: str) -> UsageError:

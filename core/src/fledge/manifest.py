@@ -52,7 +52,7 @@ def core_sections(plan: BuildPlan, artifact: Artifact, *, warn: Callable[[str], 
         "version": template.get("version", DEFAULT_VERSION),
         "runtime": template.get("runtime", plan.name),
         "enabled": template.get("enabled", True),
-        artifact.kind: _medium(plan, artifact),
+        plan.artifact_kind: _medium(plan, artifact),
         "resources": {"cpu_cores": 2, "memory_mb": 2048} | template.get("resources", {}),
         "workload": runtime.workload,
         "health_check": runtime.health_check,
@@ -67,7 +67,7 @@ def _medium(plan: BuildPlan, artifact: Artifact) -> dict[str, Any]:
     return {
         "url": plan.artifact_url or artifact.path.absolute().as_uri(),
         "checksum": str(artifact.digest),
-        "format": plan.manifest.get(artifact.kind, {}).get("format", artifact.format),
+        "format": plan.manifest.get(plan.artifact_kind, {}).get("format", artifact.format),
     }
 
 

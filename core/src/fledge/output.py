@@ -32,18 +32,19 @@ Run = tuple[int, Source, int, int]
 class ArtifactFile:
     """A file to write an artifact into: random access, sparse where nothing is written.
 
-    Its sha256 is computed by a thread of its own, which follows behind what the writer has declared `settled`.
-    Writing errors raise BuildError with the final path.
+    Its sha256 is computed by a thread of its own, which follows behind what the writer has declared `settled`;
+    `finish` lets that thread go on and brings the bytes to disk meanwhile. Writing errors raise BuildError with
+    the final path.
     """
 
     def __init__(self, path: Path) -> None:
         """`path`: where it will stand in the end. Its folder must exist."""
         self.path = path
+        self.size = 0
+        self._finished = False
         with self._telling():
             self._part = PartFile(path.parent, path.name)
         self._hasher = _Hasher(self._part.fd)
-        self.digest: Digest | None = None
-        self.size = 0
 
     def fileno(self) -> int:
         """The descriptor, for reading back and for what os offers."""
@@ -55,6 +56,7 @@ class ArtifactFile:
 
     def writev(self, offset: int, buffers: Sequence[bytes | bytearray | memoryview]) -> None:
         """All buffers one after the other from `offset`."""
+        self._hasher.unsettle(offset)
         with self._telling():
             for first in range(0, len(buffers), IOV_MAX):
                 batch = buffers[first : first + IOV_MAX]
@@ -116,16 +118,28 @@ class ArtifactFile:
         with self._telling():
             os.posix_fallocate(self._part.fd, 0, size)
 
-    def finish(self, size: int) -> Digest:
-        """Makes the file `size` bytes long, settles it all, and returns its sha256."""
+    def finish(self, size: int) -> None:
+        """Makes the file `size` bytes long, settles it all and brings it to disk.
+
+        Whoever writes more afterwards (an extension that appends verity data) finishes again. Raises BuildError
+        when the disk can't hold the bytes.
+        """
         with self._telling():
             os.ftruncate(self._part.fd, size)
             self.size = size
-            self.digest = self._hasher.finish(size)
-        return self.digest
+            self._finished = True
+            self._hasher.settled(size)
+            self._part.sync()
+
+    @property
+    def digest(self) -> Digest:
+        """The sha256 of all bytes; waits until it is known. Only of a finished file."""
+        assert self._finished, "finish() was not called"
+        with self._telling():
+            return self._hasher.digest(self.size)
 
     def sync(self) -> None:
-        """Raises BuildError when the disk can't hold the bytes."""
+        """Brings to disk what was written since `finish`."""
         with self._telling():
             self._part.sync()
 
@@ -163,12 +177,20 @@ class _Hasher:
     def settled(self, end: int) -> None:
         with self._changed:
             self._end = max(self._end, end)
+            self._stopped = False
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="fledge-sha256", daemon=True)
                 self._thread.start()
             self._changed.notify()
 
-    def finish(self, size: int) -> Digest:
+    def unsettle(self, start: int) -> None:
+        """Begins anew when bytes change that were declared settled."""
+        if start < self._end:
+            self.stop()
+            self._sha256 = hashlib.sha256()
+            self._end = self._done = 0
+
+    def digest(self, size: int) -> Digest:
         self.settled(size)
         with self._changed:
             self._changed.wait_for(lambda: self._done >= size or self._error is not None)

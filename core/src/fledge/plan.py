@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping as MappingType
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fledge.values import GuestPath, Platform
 
@@ -48,6 +48,8 @@ class BuildPlan:
     manifest: MappingType[str, Any]
     """The validated manifest.toml, as JSON-like data; only what the user wrote."""
     platform: Platform
+    artifact_kind: Literal["rootfs", "initramfs"] = "rootfs"
+    """The strategy's: which boot medium of the manifest the artifact is."""
     output: Path | None = None
     """Absolute; None: the strategy names the artifact, in the current folder."""
     artifact_url: str | None = None
@@ -55,5 +57,4 @@ class BuildPlan:
     """SOURCE_DATE_EPOCH, seconds."""
     name: str = "image"
     """The image's: of manifest.toml, else of the image's path, else of the folder."""
-    agent_name: str = "kestrel"
     labels: MappingType[str, str] = field(default_factory=dict)

@@ -60,6 +60,8 @@ class Plugins:
         self.filesystem = cast("Filesystem", self._driver("filesystem", plan.filesystem))
         self.strategy = cast("Strategy", self._driver("strategy", plan.strategy))
         self._sources: set[tuple[str, str]] = set()
+        self._demand_owner(self.hook.assemble_tree, f"strategy {plan.strategy.name}")
+        self._demand_owner(self.hook.pack_artifact, f"filesystem {plan.filesystem.name}")
 
     def add_sources(self, plan: BuildPlan, requests: Sequence[Request]) -> None:
         """Registers the drivers that the requests name. Raises UsageError when one is not installed."""
@@ -116,6 +118,12 @@ class Plugins:
             for impl in caller.get_hookimpls():
                 if impl.wrapper or impl.hookwrapper:
                     raise BuildError(f"the {impl.plugin_name} wraps {caller.name}; an extension only adds to it")
+
+    @staticmethod
+    def _demand_owner(caller: pluggy.HookCaller, owner: str) -> None:
+        # An override without the decorator is not an implementation, and the hook would answer None.
+        if all(impl.wrapper or impl.hookwrapper for impl in caller.get_hookimpls()):
+            raise BuildError(f"the {owner} does not implement {caller.name}", hint="decorate the method with @hookimpl")
 
     def _name(self, plugin: object) -> str:
         return self._manager.get_name(plugin) or repr(plugin)

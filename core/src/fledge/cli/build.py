@@ -88,7 +88,7 @@ def command(
     result = _build(plan, terminal)
     terminal.close()
     if as_json:
-        click.echo(json.dumps(_facts(result), indent=2))
+        click.echo(json.dumps(_facts(plan, result), indent=2))
     else:
         click.echo(result.artifact.path)
         click.echo(result.manifest_path)
@@ -103,12 +103,12 @@ def _build(plan: BuildPlan, terminal: Terminal) -> BuildResult:
     return pipeline.build(plan, context, drivers.extensions())
 
 
-def _facts(result: BuildResult) -> dict[str, object]:
+def _facts(plan: BuildPlan, result: BuildResult) -> dict[str, object]:
     artifact = result.artifact
     return {
         "artifact": str(artifact.path),
         "manifest": str(result.manifest_path),
-        "kind": artifact.kind,
+        "kind": plan.artifact_kind,
         "format": artifact.format,
         "size": artifact.size,
         "digest": str(artifact.digest),

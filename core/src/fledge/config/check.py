@@ -115,8 +115,6 @@ _EXPECTED: Final = {
     "dict_type": "a table",
     "model_type": "a table",
     "model_attributes_type": "a table",
-    "path_type": "a path, as a string",
-    "bytes_type": "a string",
 }
 """pydantic's types of error for a value of the wrong TOML type."""
 

@@ -100,6 +100,7 @@ def plan_document(
         mappings=mappings,
         manifest=template,
         platform=settings.platform,
+        artifact_kind=choices.artifact_kind,
         output=settings.output,
         artifact_url=settings.artifact_url,
         epoch=settings.epoch,

@@ -113,7 +113,7 @@ def _take(blocks: Iterable[bytes], tar: PartFile, diff_id: Digest, label: str, l
     reader = TarReader(label)
     digest = hashlib.new(diff_id.algorithm, usedforsecurity=False)
     size = 0
-    unchecked = _CHECK_FREE_EVERY
+    unchecked = 0
     for block in blocks:
         size += len(block)
         unchecked += len(block)

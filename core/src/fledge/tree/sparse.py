@@ -24,7 +24,7 @@ def old_gnu(data: bytes, at: int) -> tuple[int, Extents, int]:
     Raises ValueError, and NeedMore where the blocks that continue the map are not in `data` yet.
     """
     block = data[at : at + tf.BLOCK]
-    size = tf.number(block[tf.SPARSE_SIZE])
+    size = tf.number(block[tf.SPARSE_SIZE], "real size")
     extents = _entries(block[tf.SPARSE_MAP : tf.SPARSE_MORE])
     more = block[tf.SPARSE_MORE]
     at += tf.BLOCK
@@ -46,7 +46,7 @@ def _entries(table: bytes) -> Extents:
         offset, length = table[at : at + 12], table[at + 12 : at + 24]
         if not offset[0]:
             break
-        extents.append((tf.number(offset), tf.number(length)))
+        extents.append((tf.number(offset, "sparse offset"), tf.number(length, "sparse length")))
     return extents
 
 

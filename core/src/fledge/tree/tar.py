@@ -223,8 +223,8 @@ class TarReader:
         """Reads a header that says something of the next member. Returns where it ends, 0 when it is not whole yet."""
         if flag not in _EXTENDED and flag not in (_GLOBAL, _LONG_NAME, _LONG_LINK):
             raise ValueError(f"type flag {flag!r} is not supported")
-        if not 0 < size <= MAX_EXTENSION:
-            raise ValueError(f"an extended header of {size} bytes; 1 to {MAX_EXTENSION} are allowed")
+        if size > MAX_EXTENSION:
+            raise ValueError(f"an extended header of {size} bytes; {MAX_EXTENSION} are allowed")
         start = at + tf.BLOCK
         after = start + tf.padded(size)
         if after > len(data):
@@ -313,6 +313,8 @@ class TarReader:
                     raise ValueError("a link without a target")
                 if kind == ix.HARD_LINK:
                     target = clean(target)
+                    if not target:
+                        raise ValueError("a hard link to the root")
                 elif len(target) >= PATH_MAX:
                     raise ValueError(f"a symlink's target of {len(target)} bytes; Linux allows {PATH_MAX - 1}")
                 self._builder.add_link(path, target, record)
@@ -330,7 +332,7 @@ class TarReader:
             raise ValueError("the header's checksum is wrong")
 
     def _parse_ids(self, field: bytes) -> tuple[int, int, int]:
-        mode, uid, gid = (tf.number(field[at : at + 8]) for at in (0, 8, 16))
+        mode, uid, gid = tf.number(field[:8], "mode"), tf.number(field[8:16], "uid"), tf.number(field[16:], "gid")
         if mode < 0 or not (0 <= uid <= _MAX_ID and 0 <= gid <= _MAX_ID):
             raise ValueError(f"mode {mode:o}, owner {uid}:{gid}; ids go from 0 to {_MAX_ID}")
         # v7 has the file type in the upper bits.
@@ -340,7 +342,7 @@ class TarReader:
         return ids
 
     def _parse_size(self, field: bytes) -> int:
-        size = tf.number(field)
+        size = tf.number(field, "size")
         if not 0 <= size <= _MAX_INT64:
             raise ValueError(f"size {size}; 0 to {_MAX_INT64} are allowed")
         if len(self._sizes) < _CACHE_ENTRIES:
@@ -348,7 +350,7 @@ class TarReader:
         return size
 
     def _parse_mtime(self, field: bytes) -> int:
-        mtime = _clamp(tf.number(field))
+        mtime = _clamp(tf.number(field, "mtime"))
         if len(self._mtimes) < _CACHE_ENTRIES:
             self._mtimes[field] = mtime
         return mtime
@@ -395,8 +397,8 @@ def _long_name(body: bytes) -> bytes:
 
 
 def _device(field: bytes, records: dict[bytes, bytes]) -> int:
-    major = tar_pax.decimal(records, b"SCHILY.devmajor", tf.number(field[:8]), _MAX_INT64)
-    minor = tar_pax.decimal(records, b"SCHILY.devminor", tf.number(field[8:]), _MAX_INT64)
+    major = tar_pax.decimal(records, b"SCHILY.devmajor", tf.number(field[:8], "major"), _MAX_INT64)
+    minor = tar_pax.decimal(records, b"SCHILY.devminor", tf.number(field[8:], "minor"), _MAX_INT64)
     if not (0 <= major <= _MAX_MAJOR and 0 <= minor <= _MAX_MINOR):
         raise ValueError(f"device {major}:{minor}; Linux allows {_MAX_MAJOR}:{_MAX_MINOR}")
     return major << ix.MINOR_BITS | minor

@@ -50,7 +50,7 @@ def text(field: bytes) -> bytes:
     return field.partition(b"\0")[0]
 
 
-def number(field: bytes) -> int:
+def number(field: bytes, what: str) -> int:
     """A numeric field: octal digits padded with spaces and NULs, or GNU's base-256, which can be negative.
 
     Raises ValueError for anything else. An empty field is 0, as everywhere: v7 leaves what it doesn't know empty.
@@ -60,9 +60,9 @@ def number(field: bytes) -> int:
         value = int.from_bytes(field, "big") & ((1 << bits) - 1)
         return value - (1 << bits) if field[0] & 0x40 else value
     digits = field.strip(b" \0").partition(b"\0")[0].rstrip(b" ")
-    # int() alone would take signs, underscores and 0o.
-    if digits and not digits.isdigit():
-        raise ValueError(f"{digits!r} is not an octal number")
+    # int() takes signs, underscores and 0o as well.
+    if digits.strip(b"01234567"):
+        raise ValueError(f"its {what} {digits!r} is not an octal number")
     return int(digits, 8) if digits else 0
 
 
@@ -71,7 +71,7 @@ def expected_sum(chksum: bytes) -> int:
 
     Raises ValueError where the field is not a number.
     """
-    return number(chksum) + sum(chksum) - len(chksum) * ord(" ")
+    return number(chksum, "checksum") + sum(chksum) - len(chksum) * ord(" ")
 
 
 def signed_sum(block: bytes) -> int:

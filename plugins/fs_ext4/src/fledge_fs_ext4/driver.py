@@ -50,8 +50,8 @@ class Ext4(Filesystem):
         )
         if options.preallocate:
             target.allocate(size)
-        digest = target.finish(size)
-        return Artifact(path=target.path, kind="rootfs", format=self.name, size=size, digest=digest, tree=tree)
+        target.finish(size)
+        return Artifact(target, self.name, tree)
 
     @classmethod
     def recognizes(cls, head: bytes) -> bool:

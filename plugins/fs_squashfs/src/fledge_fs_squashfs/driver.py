@@ -40,8 +40,8 @@ class Squashfs(Filesystem):
         with BlockStore(self.context.store, compressor.identity, self.context.progress) as kept:
             size = write_image(tree.root, target, parameters, kept, self.context.progress)
             kept.commit()
-        digest = target.finish(size)
-        return Artifact(target.path, "rootfs", self.name, size, digest, tree)
+        target.finish(size)
+        return Artifact(target, self.name, tree)
 
     @classmethod
     def recognizes(cls, head: bytes) -> bool:
