@@ -6,8 +6,9 @@ Documents stay in the store, so that a second build asks the transport at most w
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import closing
 from typing import Final
 
 from fledge.context import BuildContext
@@ -85,14 +86,15 @@ class _StoppedError(BuildError):
     """Another layer has failed; that one's error is the one to show."""
 
 
-def _until(stop: threading.Event, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    for chunk in chunks:
-        if stop.is_set():
-            raise _StoppedError("stopped because another layer failed")
-        yield chunk
+def _until(stop: threading.Event, chunks: Generator[bytes, None, None]) -> Iterator[bytes]:
+    with closing(chunks):  # At once: behind it a connection is open.
+        for chunk in chunks:
+            if stop.is_set():
+                raise _StoppedError("stopped because another layer failed")
+            yield chunk
 
 
-def _layer_chunks(name: str, descriptor: Descriptor, blobs: Blobs) -> Iterator[bytes]:
+def _layer_chunks(name: str, descriptor: Descriptor, blobs: Blobs) -> Generator[bytes, None, None]:
     if descriptor.data is not None:
         yield descriptor.data
         return
@@ -188,9 +190,9 @@ def _choose(documents: _Documents, wanted: Platform) -> tuple[Digest, Manifest, 
             there.extend(entry.platform for entry in document.entries if entry.platform is not None)
             # An index that is listed many times over is read once. (A cycle would need a document that has its own
             # digest in it.)
-            new = [one for one in _candidates(document.entries, wanted) if one.digest not in seen]
-            seen.update(one.digest for one in new)
-            waiting.extend(reversed(new))
+            new = {one.digest: one for one in _candidates(document.entries, wanted) if one.digest not in seen}
+            seen.update(new)
+            waiting.extend(reversed(new.values()))
         if not waiting:
             raise ImageNotFoundError(f"{documents.name} has no image for {wanted}; it has: {listing(there)}")
         descriptor = waiting.pop()
