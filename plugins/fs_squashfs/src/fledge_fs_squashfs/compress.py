@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from struct import Struct
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from fledge.errors import BuildError
 
 from fledge_fs_squashfs.format import BLOCK_SIZE_MAX, COMPRESSOR_IDS, COMPRESSORS, METADATA_SIZE
-
-if TYPE_CHECKING:
-    import zstandard
-
+from fledge_fs_squashfs.zstd import Zstd
 
 _XZ_MEMORY: Final = 64 << 20
 
@@ -26,54 +22,11 @@ class Codec(Protocol):
     options: bytes
     """The compressor options of the superblock; empty where they are the defaults."""
 
-    def compress(self, data: bytes | memoryview) -> bytes:
-        """One block."""
+    def compress(self, data: bytes | memoryview) -> bytes | None:
+        """One block; None when it does not get smaller."""
 
     def decompress(self, data: bytes | memoryview, limit: int) -> bytes:
         """One block, which must not have more than `limit` bytes. Raises BuildError when it is corrupt."""
-
-
-class Zstd:
-    """Frames with their content size and without a checksum, as the kernel's one-shot decompression has them.
-
-    A frame of a block never needs a window larger than the block, which is what the kernel has memory for.
-    """
-
-    name = "zstd"
-    LEVELS: Final = range(1, 23)
-    DEFAULT: Final = 15
-    """What mksquashfs takes; options are stored only for another level."""
-
-    def __init__(self, level: int = DEFAULT) -> None:
-        import zstandard
-
-        self._zstandard = zstandard
-        self._level = level
-        self._local = threading.local()  # A context serves one thread at a time.
-        version = ".".join(map(str, zstandard.ZSTD_VERSION))
-        self.identity = f"zstd-{level}-{version}"
-        self.options = b"" if level == self.DEFAULT else Struct("<i").pack(level)
-
-    def compress(self, data: bytes | memoryview) -> bytes:
-        """See Codec."""
-        compressor: zstandard.ZstdCompressor | None = getattr(self._local, "compressor", None)
-        if compressor is None:
-            compressor = self._local.compressor = self._zstandard.ZstdCompressor(self._level)
-        return compressor.compress(data)
-
-    def decompress(self, data: bytes | memoryview, limit: int) -> bytes:
-        """See Codec."""
-        decompressor: zstandard.ZstdDecompressor | None = getattr(self._local, "decompressor", None)
-        if decompressor is None:
-            decompressor = self._local.decompressor = self._zstandard.ZstdDecompressor(max_window_size=BLOCK_SIZE_MAX)
-        try:
-            # The frame's own size is the allocation that it asks for, so it is looked at first.
-            size = self._zstandard.frame_content_size(data)
-            if size > limit:
-                raise BuildError(f"its data is corrupt: it claims {size} bytes, more than {limit}")
-            return decompressor.decompress(data, max_output_size=limit)
-        except self._zstandard.ZstdError as error:
-            raise BuildError(f"its data is corrupt: {error}") from error
 
 
 class Xz:
@@ -96,11 +49,11 @@ class Xz:
         self.identity = f"xz-{level}-{dictionary}-{sys.version_info[0]}.{sys.version_info[1]}.{sys.version_info[2]}"
         self.options = b""
 
-    def compress(self, data: bytes | memoryview) -> bytes:
+    def compress(self, data: bytes | memoryview) -> bytes | None:
         """See Codec."""
         lzma = self._lzma
         compressed: bytes = lzma.compress(data, lzma.FORMAT_XZ, lzma.CHECK_CRC32, filters=self._filters)
-        return compressed
+        return compressed if len(compressed) < len(data) else None
 
     def decompress(self, data: bytes | memoryview, limit: int) -> bytes:
         """See Codec."""
@@ -127,9 +80,10 @@ class Gzip:
         # Level, log2 of the window, strategies: zlib's default one.
         self.options = b"" if level == self.DEFAULT else Struct("<iHH").pack(level, 15, 0)
 
-    def compress(self, data: bytes | memoryview) -> bytes:
+    def compress(self, data: bytes | memoryview) -> bytes | None:
         """See Codec."""
-        return self._zlib.compress(data, self._level)
+        compressed = self._zlib.compress(data, self._level)
+        return compressed if len(compressed) < len(data) else None
 
     def decompress(self, data: bytes | memoryview, limit: int) -> bytes:
         """See Codec."""
@@ -149,7 +103,7 @@ def _whole(data: bytes, ended: bool) -> bytes:
 def codec(name: str, level: int, block_size: int) -> Codec:
     """The compressor for writing."""
     if name == "zstd":
-        return Zstd(level)
+        return Zstd(level, block_size)
     if name == "xz":
         return Xz(level, block_size)
     assert name == "gzip"

@@ -128,13 +128,10 @@ class DataSection:
         reader = Reader()
         parts = [reader.read(*part) for part in block.parts]
         data = parts[0] if len(parts) == 1 else b"".join(parts)
-        compressed = self._codec.compress(data) if kept is None else b""
-        if kept is None and len(compressed) < len(data):
-            reader.release()
-            return compressed, False, True
-        data = bytes(data)
+        compressed = self._codec.compress(data) if kept is None else None
+        stored = bytes(data) if compressed is None else compressed
         reader.release()
-        return data, True, kept is None
+        return stored, compressed is None, kept is None
 
     def _blocks(self, new: Sequence[tuple[Content, bytes, StoredFile]]) -> Iterator[_Block]:
         """All blocks in the order of the image. A fragment block comes as soon as it is full."""

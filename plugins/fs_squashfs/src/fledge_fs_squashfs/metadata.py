@@ -17,7 +17,7 @@ _MASK: Final = METADATA_SIZE - 1
 def metadata_block(codec: Codec, data: bytes) -> bytes:
     """One block with its header, compressed where that makes it smaller."""
     compressed = codec.compress(data)
-    if len(compressed) < len(data):
+    if compressed is not None:
         return METADATA_HEADER.pack(len(compressed)) + compressed
     return raw_metadata_block(data)
 

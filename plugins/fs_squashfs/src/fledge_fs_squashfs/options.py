@@ -8,8 +8,9 @@ from typing import Final, Literal, Self
 from fledge.options import Options
 from pydantic import Field, field_validator, model_validator
 
-from fledge_fs_squashfs.compress import Gzip, Xz, Zstd
+from fledge_fs_squashfs.compress import Gzip, Xz
 from fledge_fs_squashfs.format import BLOCK_SIZE_MAX, BLOCK_SIZE_MIN
+from fledge_fs_squashfs.zstd import Zstd
 
 _COMPRESSORS: Final[dict[str, type[Zstd] | type[Xz] | type[Gzip]]] = {"zstd": Zstd, "xz": Xz, "gzip": Gzip}
 _OVERLAY_SIZE: Final = re.compile(r"(?:[1-9][0-9]*[KMGT]|(?:[1-9][0-9]?|100)%)")
