@@ -47,8 +47,9 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = import_module(f"fledge.cli.{cmd_name}").command
-        if not any(param.name == "log_format" for param in command.params):
-            command.params += _global_options()
+        for one in (command, *getattr(command, "commands", {}).values()):
+            if not any(param.name == "log_format" for param in one.params):
+                one.params += _global_options()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -25,7 +25,7 @@ INTRODUCTION: Final = """\
 |---|---|---|
 | `fledge.toml` | how the artifact is built | `fledge build`, `fledge validate` |
 | `manifest.toml` | how it runs by default; may be absent | the same; it becomes `manifest.json` |
-| `manifest.json` | both, and where the artifact is | the orchestrator, `fledge boot` |
+| `manifest.json` | both, and where the artifact is | the orchestrator |
 
 Both are TOML 1.0 in UTF-8. All problems of both come at once, and exit code 2:
 
