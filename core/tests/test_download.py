@@ -18,6 +18,7 @@ from fledge.http import MAX_REDIRECTS, get_bytes
 from fledge.sources import FileSource
 from fledge.testing.builds import Log, context
 from fledge.testing.http import Answer, Asked, Server, serving
+from fledge.testing.oracles import need_tool, run
 from fledge.values import Digest
 
 DATA = random.Random(1).randbytes(1_500_000)
@@ -324,6 +325,36 @@ def test_redirects_are_bounded(build: BuildContext, server: Server) -> None:
 def test_redirects_stay_on_http(build: BuildContext, server: Server, target: str) -> None:
     server.behaviour = lambda asked: Answer(302, headers={"Location": target})
     assert "which is refused" in fails(build, f"{server.url}/agent").message
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed one for 127.0.0.1, and its key."""
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    subject = ("-subj", "/CN=fledge test", "-addext", "subjectAltName=IP:127.0.0.1")
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    run(need_tool("openssl"), "req", "-x509", "-days", "2", *key, *subject, "-keyout", path, "-out", f"{path}.crt")
+    path.write_bytes(path.read_bytes() + Path(f"{path}.crt").read_bytes())
+    return path
+
+
+def test_a_certificate_is_verified(build: BuildContext, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(lambda asked: Answer(body=DATA), certificate) as server:
+        error = fails(build, f"{server.url}/agent")
+        assert "CERTIFICATE_VERIFY_FAILED" in error.message
+        assert "REQUESTS_CA_BUNDLE" in str(error.hint)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        assert fetch(build, f"{server.url}/agent").digest == DIGEST
+
+
+def test_case_059_a_redirect_from_https_to_http_is_refused(
+    build: BuildContext, server: Server, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with serving(lambda asked: Answer(302, headers={"Location": f"{server.url}/agent"}), certificate) as secure:
+        message = fails(build, f"{secure.url}/agent").message
+    assert message == f"{secure.url}/agent redirects to http://127.0.0.1, which is refused"
+    assert server.asked == []
 
 
 @pytest.mark.parametrize("target", ["http://[bad/", "http://host:99999/"])

@@ -1,6 +1,7 @@
 """GET over http(s): redirects that leak nothing, retries, and errors that name the URL.
 
-Registries have a client of their own on top of `new_session` and `follow`. Bodies are asked for and taken without a content coding, since a checksum is of the bytes as published.
+Bodies are asked for and taken without a content coding, since a checksum is of the bytes as published. Registries
+have a client of their own on top of `new_session` and `follow`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
 
-from fledge import __version__
 from fledge.errors import BuildError
 from fledge.retry import attempts, connection_errors, connection_reason, worth_retrying
 
@@ -108,6 +108,8 @@ def get_bytes(url: str, limit: int, *, what: str, headers: Mapping[str, str], hi
 def new_session() -> Session:
     """Connections to several servers, for `follow`; proxies and CA bundles are those of the environment."""
     import requests
+
+    from fledge import __version__
 
     session = requests.Session()
     # Even with allow_redirects=False, requests reads a redirect's whole body and parses where it leads.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 
@@ -35,8 +37,8 @@ Behaviour = Callable[[Asked], Answer]
 class Server:
     """Where it listens, what it was asked, and how it answers (which a test may change at any time)."""
 
-    def __init__(self, port: int, behaviour: Behaviour) -> None:
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, url: str, behaviour: Behaviour) -> None:
+        self.url = url
         self.asked: list[Asked] = []
         self.behaviour = behaviour
 
@@ -46,8 +48,8 @@ class Server:
 
 
 @contextmanager
-def serving(behaviour: Behaviour) -> Iterator[Server]:
-    """A server for as long as the block lasts."""
+def serving(behaviour: Behaviour, certificate: Path | None = None) -> Iterator[Server]:
+    """A server for as long as the block lasts. `certificate`: a PEM file with its key, for https."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -70,11 +72,15 @@ def serving(behaviour: Behaviour) -> Iterator[Server]:
 
     class Listener(ThreadingHTTPServer):
         def handle_error(self, request: Any, client_address: Any) -> None:
-            if not isinstance(sys.exception(), ConnectionError):
+            if not isinstance(sys.exception(), ConnectionError | ssl.SSLError):
                 super().handle_error(request, client_address)
 
     with Listener(("127.0.0.1", 0), Handler) as listener:
-        server = Server(listener.server_port, behaviour)
+        server = Server(f"{'https' if certificate else 'http'}://127.0.0.1:{listener.server_port}", behaviour)
+        if certificate:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(certificate)
+            listener.socket = tls.wrap_socket(listener.socket, server_side=True)
         thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:
