@@ -56,7 +56,8 @@ def settle_runtime(template: Mapping[str, Any], image: ImageConfig | None) -> Ru
     if env:
         workload["env"] = dict(sorted(env.items()))
     if workdir := given.get("workdir") or (image.working_dir if image is not None else None):
-        workload["workdir"] = workdir
+        # Docker and runc start a relative one at the root.
+        workload["workdir"] = workdir if workdir.startswith("/") else f"/{workdir}"
     if user := given.get("user") or (image.user if image is not None else None):
         workload["user"] = user
     health_check = template.get("health_check")

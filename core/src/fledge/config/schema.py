@@ -126,13 +126,11 @@ def _choice(table: Schema, key: str, options: Mapping[str, Schema]) -> Schema:
     own = table["properties"]
     every: Schema = {}
     for one in options.values():
-        for name, value in one["properties"].items():
+        for name, value in one.get("properties", {}).items():
             known = every.setdefault(name, value)
             if known != value:
                 # What both say; the `if` of each has the rest.
-                every[name] = {
-                    word: known[word] for word in ("type", "description") if known.get(word) == value.get(word)
-                }
+                every[name] = {word: known[word] for word in ("type", "description") if _same(known, value, word)}
     return {
         "type": "object",
         "description": table["description"],
@@ -150,8 +148,12 @@ def _choice(table: Schema, key: str, options: Mapping[str, Schema]) -> Schema:
 
 def _closed(options: Schema, own: Iterable[str]) -> Schema:
     """A driver's options where they stand beside the keys of core."""
-    properties = {**dict.fromkeys(own, True), **options["properties"]}
+    properties = {**dict.fromkeys(own, True), **options.get("properties", {})}
     return {**options, "properties": properties, "additionalProperties": False}
+
+
+def _same(one: Schema, other: Schema, word: str) -> bool:
+    return word in one and one[word] == other.get(word)
 
 
 def _filesystem_of(strategy: type[Strategy], options: Mapping[str, Schema]) -> Schema:
