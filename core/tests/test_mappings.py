@@ -435,7 +435,7 @@ def test_case_071_unreadable(open_folder: Path, what: str) -> None:
 
 def test_case_071_missing(tmp_path: Path) -> None:
     path = tmp_path / "nothing"
-    assert fails(mapping(path, "/srv/x")) == (f"can't map {path}: No such file or directory")
+    assert fails(mapping(path, "/srv/x")) == f"can't map {path} to /srv/x: No such file or directory"
 
 
 def test_case_071_a_file_that_changes_after_it_was_mapped_is_an_error(tmp_path: Path) -> None:

@@ -1,13 +1,18 @@
 """Mappings: files and folders of the host that are put into the tree last (spec section 3).
 
 A mapped file gets a new identity, so that an artifact does not depend on who builds it: owner 0:0, the tree's
-epoch as its mtime, a mode by the rules below. What else the host knows about it (setuid, xattrs, hard links between
+epoch as its mtime. What else the host knows about it (setuid, xattrs, hard links between
 mapped files, holes) stays behind: two checkouts of one repository must give the same bytes.
+
+Modes: 0755 for folders, for files that anybody may execute on the host (who exactly depends on the umask of whoever
+checked them out), for files at or below the program folders, and for shared objects at or below the library folders;
+0644 for all others. A folder counts by the path that the mapping names as well as by where that leads.
 
 Where a destination leads is settled against the image as it was before any mapping. Its directories are then looked
 up as a chroot would, so that `/bin/tool` lands in `/usr/bin` where the image links there. The last component:
 
-- a folder's contents go into the destination; directories that are there keep their metadata
+- a folder's contents go into the destination, with or without a `/` at its end; directories that are there keep
+  their metadata
 - a file goes into the destination under its own name when that ends in `/` or is a directory of the image
 - otherwise the destination is what is replaced, also when it is a symlink: to follow it would overwrite busybox
   when `/bin/ls` is mapped, and would put `/etc/resolv.conf` under the `/run` that the guest mounts over
@@ -30,21 +35,12 @@ from fledge.tree.tree import Tree
 from fledge.values import GuestPath, show_path
 
 _BIN: Final = frozenset(
-    GuestPath.parse(path).parts
-    for path in (
-        "/bin",
-        "/sbin",
-        "/usr/bin",
-        "/usr/sbin",
-        "/usr/local/bin",
-        "/usr/local/sbin",
-        "/opt/bin",
-        "/opt/sbin",
-    )
+    tuple(path.split(b"/"))
+    for path in (b"bin", b"sbin", b"usr/bin", b"usr/sbin", b"usr/local/bin", b"usr/local/sbin", b"opt/bin", b"opt/sbin")
 )
 _LIB: Final = frozenset(
-    GuestPath.parse(path).parts
-    for path in ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64")
+    tuple(path.split(b"/"))
+    for path in (b"lib", b"lib64", b"usr/lib", b"usr/lib64", b"usr/local/lib", b"usr/local/lib64")
 )
 _SHARED_OBJECT: Final = re.compile(rb".+\.so(\.[0-9]+)*", re.DOTALL)
 _ANY_X: Final = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
@@ -100,7 +96,13 @@ def apply(mappings: Sequence[Mapping], tree: Tree) -> None:
 def _destination(mapping: Mapping, tree: Tree) -> GuestPath:
     """Where the source goes, with the symlinks of the image on the way resolved."""
     wanted = mapping.destination
-    status = _lstat(os.fsencode(mapping.source), mapping.origin)
+    try:
+        status = os.lstat(mapping.source)
+    except OSError as error:
+        raise BuildError(
+            f"can't map {_taker(mapping)} to {wanted}: {error.strerror}",
+            hint="a relative path starts at the folder of fledge.toml",
+        ) from error
     try:
         entered = tree.resolve(wanted)
         if stat.S_ISDIR(status.st_mode):
