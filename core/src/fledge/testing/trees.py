@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import random
@@ -207,7 +208,12 @@ def _inode_differences(inode: Inode, full: bytes, status: os.stat_result, whole_
 
 
 def _xattrs(full: bytes) -> dict[bytes, bytes]:
-    names = os.listxattr(full, follow_symlinks=False)
+    try:
+        names = os.listxattr(full, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+        return {}  # The kernel says so of a whole squashfs in which nothing has any.
     return {os.fsencode(name): os.getxattr(full, name, follow_symlinks=False) for name in names}
 
 

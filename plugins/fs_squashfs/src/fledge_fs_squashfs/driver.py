@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from fledge.hookspecs import hookimpl
 from fledge.kinds import Filesystem
 
-from fledge_fs_squashfs.format import MAGIC
+from fledge_fs_squashfs.format import MAGIC, MAX_TIME
 from fledge_fs_squashfs.options import SquashfsOptions
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ class Squashfs(Filesystem):
 
         options = self.options
         compressor = codec(options.compression, options.level, options.block_size)
-        parameters = Parameters(compressor, options.block_size, seconds(tree.epoch), self.context.jobs)
+        time = seconds(tree.epoch) if plan.epoch is None else min(max(plan.epoch, 0), MAX_TIME)
+        parameters = Parameters(compressor, options.block_size, time, self.context.jobs)
         with BlockStore(self.context.store, compressor.identity, self.context.progress) as kept:
             size = write_image(tree.root, target, parameters, kept, self.context.progress)
             kept.commit()
