@@ -160,6 +160,14 @@ def test_a_program_folder_counts_as_written_and_as_resolved(tmp_path: Path) -> N
     assert at(tree, "/usr/bin/b").mode == 0o755  # type: ignore[union-attr]
 
 
+def test_a_mapped_folder_counts_as_written_too(tmp_path: Path) -> None:
+    write(tmp_path / "tools" / "deeper" / "tool")
+    tree = image()
+    tree.insert(GuestPath.parse("/opt/bin"), Symlink(b"/srv/tools"))
+    mapped(mapping(tmp_path / "tools", "/opt/bin"), tree=tree)
+    assert at(tree, "/srv/tools/deeper/tool").mode == 0o755  # type: ignore[union-attr]
+
+
 def test_metadata_is_ours_and_not_the_hosts(tmp_path: Path) -> None:
     source = write(tmp_path / "conf" / "sub" / "file")
     source.chmod(0o6640)
