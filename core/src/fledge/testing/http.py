@@ -19,11 +19,16 @@ class Asked:
 
     path: str
     headers: Mapping[str, str]
+    method: str = "GET"
+    body: bytes = b""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A response. Content-Length is that of `body` unless `headers` has one; `cut`: close after so many body bytes."""
+    """A response. Content-Length is that of `body` unless `headers` has one, and not sent when that is empty.
+
+    `cut`: close after so many body bytes.
+    """
 
     status: int = 200
     body: bytes = b""
@@ -55,17 +60,25 @@ def serving(behaviour: Behaviour, certificate: Path | None = None) -> Iterator[S
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            asked = Asked(self.path, {name.lower(): value for name, value in self.headers.items()})
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            body = self.rfile.read(int(headers.get("content-length", "0")))
+            asked = Asked(self.path, headers, self.command, body)
             server.asked.append(asked)
             answer = server.behaviour(asked)
             self.send_response(answer.status)
             for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
-                self.send_header(name, value)
+                if name == "Content-Length" and not value:
+                    self.close_connection = True
+                else:
+                    self.send_header(name, value)
             self.end_headers()
             with suppress(ConnectionError):  # A client may have seen enough.
-                self.wfile.write(answer.body[: answer.cut])
+                if self.command != "HEAD":
+                    self.wfile.write(answer.body[: answer.cut])
             if answer.cut is not None:
                 self.close_connection = True
+
+        do_HEAD = do_POST = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             """Silent: what was asked is in `asked`."""
