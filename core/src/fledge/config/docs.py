@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from fledge import drivers
 from fledge.config.docstrings import class_doc
 from fledge.config.fledge_toml import AgentTable, FilesystemTable, FledgeToml
+from fledge.config.json_schema import TomlSchema
 from fledge.config.keys import show
-from fledge.config.schema import TomlSchema
 from fledge.config.template import Template
 
 INTRODUCTION: Final = """\

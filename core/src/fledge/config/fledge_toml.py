@@ -42,7 +42,7 @@ class FledgeToml(_Table):
     strategy: str | None = None
     """How the image is made."""
     agent: AgentTable | None = None
-    filesystem: FilesystemTable = FilesystemTable()
+    filesystem: FilesystemTable | None = None
     mappings: Mappings = Field(default_factory=dict)
     """Files and folders of the host, and where they go in the guest: `"host path" = "/guest/path"`.
 

@@ -254,23 +254,23 @@ class Template(Options):
     """The runtime's name. Default: `name`."""
     enabled: bool = True
     """Whether the orchestrator may start VMs from the image."""
-    resources: Resources = Resources()
-    workload: Workload = Workload()
-    network: Network = Network()
+    resources: Resources | None = None
+    workload: Workload | None = None
+    network: Network | None = None
     env: dict[str, str] = Field(default_factory=dict)
     """Environment variables of the workload."""
     actions: dict[str, Action] = Field(default_factory=dict)
     """API calls, by name."""
-    health_check: HealthCheck = HealthCheck()
+    health_check: HealthCheck | None = None
     cloud_init: CloudInit | None = None
-    devices: Devices = Devices()
+    devices: Devices | None = None
     disks: tuple[Disk, ...] = ()
     """Further disks, in their order."""
     labels: dict[str, str] = Field(default_factory=dict)
     """Labels for organizing and finding images."""
     openapi: Text | None = None
     """The workload's OpenAPI document: a URL or an absolute path in the guest."""
-    rootfs: Rootfs = Rootfs()
+    rootfs: Rootfs | None = None
 
     elsewhere: ClassVar[Mapping[str, str]] = {
         "initramfs": "the build fills the initramfs section in",
