@@ -194,3 +194,17 @@ def test_case_089_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: py
     finally:
         target.discard()
     assert parts(tmp_path) == []
+
+
+def test_after_commit_nothing_of_the_file_touches_a_descriptor_that_is_another_files_now(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(bytes(1 << 20))
+    for attempt in range(20):
+        file = ArtifactFile(tmp_path / f"artifact-{attempt}")
+        file.write(0, bytes(8 << 20))
+        descriptor = file.fileno()
+        file.finish(8 << 20)
+        file.commit()
+        with other.open("rb") as reader:
+            assert reader.fileno() == descriptor
+            assert len(reader.read()) == 1 << 20

@@ -145,6 +145,8 @@ class ArtifactFile:
 
     def commit(self) -> None:
         """Gives the file its name."""
+        # The descriptor's number is free for others after this, and the thread seeks in it.
+        self._hasher.stop()
         with self._telling():
             self._part.commit(self.path)
 
