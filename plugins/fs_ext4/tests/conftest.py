@@ -10,12 +10,15 @@ from fledge.options import NoOptions
 from fledge.output import ArtifactFile
 from fledge.plan import BuildPlan, Choice
 from fledge.store import Store
+from fledge.testing.oracles import need_tool
+from fledge.testing.oracles import run as run_tool
 from fledge.tree.tree import Tree
 from fledge.values import Platform
 from fledge_fs_ext4.driver import Ext4
 from fledge_fs_ext4.options import Ext4Options
 
 Pack = Callable[..., Path]
+Fsck = Callable[[Path], None]
 
 
 @pytest.fixture
@@ -44,5 +47,16 @@ def pack(tmp_path: Path) -> Pack:
             raise
         assert artifact.size == artifact.path.stat().st_size
         return artifact.path
+
+    return run
+
+
+@pytest.fixture
+def fsck() -> Fsck:
+    """Fails unless e2fsck finds nothing at all to say against an image."""
+    e2fsck = need_tool("e2fsck", "e2fsprogs")
+
+    def run(image: Path) -> None:
+        run_tool(e2fsck, "-fn", image)
 
     return run

@@ -33,24 +33,21 @@ class Ext4(Filesystem):
         """See hookspecs.pack_artifact. Raises BuildError, with the path, for what ext4 can't hold."""
         from fledge.artifact import Artifact
 
+        from fledge_fs_ext4.geometry import plan as plan_geometry
         from fledge_fs_ext4.survey import survey
-        from fledge_fs_ext4.writer import write_filesystem
+        from fledge_fs_ext4.writer import Writer
 
         options = self.options
         found = survey(tree)
-        free = free_space(options.size_buffer_mb, (found.metadata_blocks + found.data_blocks) * BLOCK)
-        size = write_filesystem(
-            target,
-            tree,
-            found,
-            inodes=found.inode_count + free_inodes(free),
-            free=-(-free // BLOCK),
-            has_journal=options.journal,
-            time=plan.epoch if plan.epoch is not None else tree.epoch // 1_000_000_000,
-        )
+        content = found.metadata_blocks + found.data_blocks
+        free = free_space(options.size_buffer_mb, content * BLOCK)
+        inodes = found.inode_count + free_inodes(free)
+        geometry = plan_geometry(content, inodes, -(-free // BLOCK), journal=options.journal)
         if options.preallocate:
-            target.allocate(size)
-        target.finish(size)
+            target.allocate(geometry.blocks * BLOCK)
+        time = plan.epoch if plan.epoch is not None else tree.epoch // 1_000_000_000
+        Writer(target, found, geometry, time).write()
+        target.finish(geometry.blocks * BLOCK)
         return Artifact(target, self.name, tree)
 
     @classmethod

@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from fledge.output import ArtifactFile
 from fledge.tree.content import Content, Source
 from fledge.tree.inode import Device, Directory, File, Inode, Symlink
-from fledge.tree.tree import Tree
 
-from fledge_fs_ext4 import extents, geometry, journal, superblock, xattrs
+from fledge_fs_ext4 import extents, journal, superblock, xattrs
 from fledge_fs_ext4.allocator import Allocator, Run
 from fledge_fs_ext4.checksum import inode_seed
 from fledge_fs_ext4.directory import seal_list
@@ -74,10 +73,9 @@ class _Metadata:
 class Writer:
     """One filesystem. `write` may be called once."""
 
-    def __init__(self, target: ArtifactFile, tree: Tree, found: Survey, shape: Geometry, time: int) -> None:
+    def __init__(self, target: ArtifactFile, found: Survey, shape: Geometry, time: int) -> None:
         """`time`: seconds, for all times of the filesystem itself."""
         self._target = target
-        self._tree = tree
         self._found = found
         self._shape = shape
         self._time = time
@@ -279,13 +277,3 @@ def _uuid(digest: bytes) -> bytes:
     uuid[6] = uuid[6] & 0x0F | 0x80
     uuid[8] = uuid[8] & 0x3F | 0x80
     return bytes(uuid)
-
-
-def write_filesystem(
-    target: ArtifactFile, tree: Tree, found: Survey, *, inodes: int, free: int, has_journal: bool, time: int
-) -> int:
-    """Writes `tree`, with room for `inodes` in all and `free` blocks for files. Returns the size in bytes."""
-    content = found.metadata_blocks + found.data_blocks
-    shape = geometry.plan(content, inodes, free, journal=has_journal)
-    Writer(target, tree, found, shape, time).write()
-    return shape.blocks * BLOCK
