@@ -48,7 +48,7 @@ class Item:
     """When a build last used it, in seconds since 1970."""
 
 
-_KINDS: Final = {"layer": ("layers", 2), "blob": ("blobs", 2), "link": ("links", 2), "pack": ("packs", 2)}
+_KINDS: Final = {"layer": ("layers", 2), "blob": ("blobs", 2), "link": ("links", 2), "pack": ("packs", 3)}
 """The folder of each kind, and how deep in it an item stands."""
 
 
@@ -112,7 +112,11 @@ class Store:
             raise BuildError(f"can't write to the cache folder {self.folder}: {error.strerror}") from error
 
     def keep(self, part: PartFile, *parts: str) -> Path:
-        """Gives a temporary file its place. Not synced: after a power cut `find` sees whatever is wrong and fetches anew."""
+        """Gives a temporary file its place.
+
+        Not synced: filesystems grow a file's size only as its data reach the disk, so what a power cut left behind is
+        too short, and whoever finds it looks at the size and the checksums.
+        """
         final = self.path(*parts)
         final.parent.mkdir(parents=True, exist_ok=True)
         part.commit(final)
@@ -132,6 +136,7 @@ class Store:
         except FileNotFoundError:
             return None
         good = len(data) <= limit and hashlib.new(digest.algorithm, data).hexdigest() == digest.hex
+        self.touch(self.blob_path(digest))
         return data if good else None
 
     def put_blob(self, digest: Digest, data: bytes) -> None:
@@ -140,7 +145,7 @@ class Store:
 
     def touch(self, path: Path) -> None:
         """Notes that something was used now; `prune` goes by that."""
-        with suppress(OSError):
+        with suppress(OSError):  # Another user's cache: it serves all the same.
             os.utime(path)
 
     def items(self) -> Sequence[Item]:

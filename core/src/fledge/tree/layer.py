@@ -38,7 +38,10 @@ def find_layer(store: Store, diff_id: Digest) -> Layer | None:
     except FileNotFoundError:
         return None
     index = LayerIndex.load(data, diff_id, source.size)
-    return None if index is None else Layer(diff_id, source, index)
+    if index is None:
+        return None
+    store.touch(folder)
+    return Layer(diff_id, source, index)
 
 
 def known_diff_id(store: Store, blob: Digest) -> Digest | None:
