@@ -8,7 +8,7 @@ import pytest
 from fledge.config.check import check
 from fledge.errors import Problem
 from fledge.options import Form, Options
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 
 class Inner(Options):
@@ -142,6 +142,36 @@ def test_an_unforeseen_error_keeps_the_value_and_loses_the_link() -> None:
 
     (line,) = told({"id": "x"}, Odd)
     assert line.startswith("f: id: 'x': input should be a valid UUID")
+
+
+class Rules(Options):
+    a: int = 0
+    b: int = 0
+    inners: list[Inner] = []  # noqa: RUF012
+
+    @model_validator(mode="after")
+    def _differ(self) -> "Rules":
+        if self.a == self.b:
+            raise ValueError("a and b must differ")
+        return self
+
+
+def test_an_unknown_key_does_not_hide_a_rule_about_several() -> None:
+    assert told({"a": 1, "b": 1, "c": 1, "inners": [{"nmae": ""}]}, Rules) == [
+        "f: inners[0].nmae: unknown key 'nmae'; did you mean 'name'?",
+        "f: c: unknown key 'c'; allowed: 'a', 'b', 'inners'",
+        "f: a and b must differ",
+    ]
+
+
+def test_unknown_keys_of_both_arms_of_a_union() -> None:
+    class Other(Options):
+        colour: int
+
+    class Either(Options):
+        one: Inner | Other
+
+    assert told({"one": {"xyz": 1}}, Either)
 
 
 def test_all_come_at_once() -> None:

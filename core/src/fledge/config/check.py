@@ -36,16 +36,33 @@ def check(
     try:
         return model.model_validate_json(json.dumps(table), strict=True)
     except ValidationError as error:
-        # Several errors at one place are the arms of a union that all failed.
-        found: dict[str, tuple[list[str], str | None]] = {}
-        for detail in error.errors(include_url=False):
-            spot = _spot(model, detail["loc"])
-            message, hint = _message(detail, spot, also if len(spot.location) == 1 else ())
-            messages, _ = found.setdefault(key_path((*at, *spot.location)), ([], hint))
-            if message not in messages:
-                messages.append(message)
-        problems.extend(Problem(file, key, "; or ".join(messages), hint) for key, (messages, hint) in found.items())
-        return None
+        details = error.errors(include_url=False)
+    # Several errors at one place are the arms of a union that all failed.
+    found: dict[str, tuple[list[str], str | None]] = {}
+    unknown = []
+    for detail in details:
+        spot = _spot(model, detail["loc"])
+        message, hint = _message(detail, spot, also if len(spot.location) == 1 else ())
+        messages, _ = found.setdefault(key_path((*at, *spot.location)), ([], hint))
+        if message not in messages:
+            messages.append(message)
+        if detail["type"] == "extra_forbidden":
+            unknown.append(spot.location)
+    problems.extend(Problem(file, key, "; or ".join(messages), hint) for key, (messages, hint) in found.items())
+    if len(unknown) == len(details) and (known := _without(table, unknown)) != table:
+        # Rules about several keys are looked at only when every key is right by itself.
+        check(model, known, problems, file=file, at=at, also=also)
+    return None
+
+
+def _without(table: Mapping[str, Any], locations: Iterable[Location]) -> Mapping[str, Any]:
+    copy: dict[str, Any] = json.loads(json.dumps(table))
+    for location in locations:
+        here: Any = copy
+        for part in location[:-1]:
+            here = here[part] if isinstance(here, list) else here.get(part, {})
+        here.pop(location[-1], None)
+    return copy
 
 
 class _Spot(NamedTuple):

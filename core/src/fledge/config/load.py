@@ -113,7 +113,10 @@ def _plan(
 ) -> BuildPlan | None:
     path = config or CONFIG
     data = document.read(path, problems, hint="name it with --config, or an image: fledge build docker://nginx:alpine")
-    template = read_template(manifest, problems)
-    if data is None:
-        return None
-    return plan_document(data, template, settings, path.absolute().parent, catalog, problems, file=str(path))
+    of_template: list[Problem] = []
+    template = read_template(manifest, of_template)
+    plan = None
+    if data is not None:
+        plan = plan_document(data, template, settings, path.absolute().parent, catalog, problems, file=str(path))
+    problems.extend(of_template)
+    return None if problems else plan
