@@ -70,6 +70,8 @@ def _gunzip(pieces: Iterator[bytes], label: str) -> Iterator[bytes]:
                     data = data.lstrip(b"\0")
                     if not data:
                         break
+                    if not data.startswith(_GZIP[: len(data)]):
+                        raise BuildError(f"{label}: something that is not gzip follows the gzip stream")
                     decompressor = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
                 block = decompressor.decompress(data, BLOCK)
                 began = True
@@ -97,6 +99,8 @@ class _Reader:
         return next(self._pieces, b"")
 
 
+# Bounded memory is had only from stream_reader, which does not tell the end of the last frame from a cut; the diff_id
+# does.
 def _unzstd(pieces: Iterator[bytes], label: str) -> Iterator[bytes]:
     import zstandard
 

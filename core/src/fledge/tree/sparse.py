@@ -23,21 +23,18 @@ def old_gnu(data: bytes, at: int) -> tuple[int, Extents, int]:
 
     Raises ValueError, and NeedMore where the blocks that continue the map are not in `data` yet.
     """
-    block = data[at : at + tf.BLOCK]
-    size = tf.number(block[tf.SPARSE_SIZE], "real size")
-    extents = _entries(block[tf.SPARSE_MAP : tf.SPARSE_MORE])
-    more = block[tf.SPARSE_MORE]
-    at += tf.BLOCK
-    while more:
-        block = data[at : at + tf.BLOCK]
-        if len(block) < tf.BLOCK:
-            raise NeedMore
-        extents += _entries(block[: tf.SPARSE_BLOCK_MORE])
-        if len(extents) > MAX_EXTENTS:
-            raise ValueError(f"more than {MAX_EXTENTS} extents in a sparse file")
-        more = block[tf.SPARSE_BLOCK_MORE]
+    size = tf.number(data[at + tf.SPARSE_SIZE : at + tf.SPARSE_SIZE + 12], "real size")
+    tables = [(at + tf.SPARSE_MAP, at + tf.SPARSE_MORE)]
+    # Whether all of it is there comes first, so that a map which arrives in portions is not parsed for each.
+    while data[tables[-1][1]]:
         at += tf.BLOCK
-    return size, extents, at
+        tables.append((at, at + tf.SPARSE_BLOCK_MORE))
+        if len(tables) * tf.SPARSE_IN_BLOCK > MAX_EXTENTS:
+            raise ValueError(f"more than {MAX_EXTENTS} extents in a sparse file")
+        if at + tf.BLOCK > len(data):
+            raise NeedMore
+    extents = [extent for start, stop in tables for extent in _entries(data[start:stop])]
+    return size, extents, at + tf.BLOCK
 
 
 def _entries(table: bytes) -> Extents:
