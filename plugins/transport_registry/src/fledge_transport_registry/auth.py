@@ -150,9 +150,13 @@ def check_realm(realm: str, registry: str) -> None:
     this machine; and addresses that are not public only where the registry has one of the same kind.
     Raises BuildError.
     """
-    there, home = urlsplit(realm), urlsplit(registry)
-    host = there.hostname
-    if there.scheme not in ("http", "https") or host is None or "@" in there.netloc:
+    home = urlsplit(registry)
+    try:
+        there = urlsplit(realm)
+        host, _ = there.hostname, there.port
+    except ValueError:
+        there, host = home, None
+    if there.scheme not in ("http", "https") or not host or "@" in there.netloc:
         raise BuildError(f"{registry} names the token server {realm!r}, which is not an http or https URL; refused")
     if there.scheme == home.scheme and host == home.hostname:
         return
