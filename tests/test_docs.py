@@ -18,6 +18,7 @@ from pathlib import Path
 
 import click
 import pytest
+from fledge import config as configuration
 from fledge import drivers, hookspecs, kinds
 from fledge.cli.main import cli
 
@@ -31,7 +32,7 @@ DOCUMENTS = sorted(
 )
 SOURCES = [*ROOT.glob("core/src/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]
 
-OF_THE_SYSTEM = {"HOME", "TERM", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"}
+OF_THE_SYSTEM = {"HOME", "PATH", "TERM", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"}
 """Variables that mean what they mean everywhere."""
 
 HOOKS = [name for name, value in vars(hookspecs).items() if hasattr(value, "fledge_spec")]
@@ -115,6 +116,34 @@ def test_the_readme_has_every_command_and_flag(name: tuple[str, ...]) -> None:
     assert f"`fledge {' '.join(name)}" in README
     for flag in flags(COMMANDS[name]) - GLOBAL:
         assert re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", README), flag
+
+
+# Configs
+
+
+def test_the_configs_of_the_readme_are_right(tmp_path: Path) -> None:
+    config, manifest = re.findall(r"^```toml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    (tmp_path / "fledge.toml").write_text(config)
+    (tmp_path / "manifest.toml").write_text(manifest)
+    plan = configuration.load(tmp_path / "fledge.toml", tmp_path / "manifest.toml")
+    assert plan.name == "nginx"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sorted(ROOT.glob("examples/*/*.toml")) if path.name != "manifest.toml"],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_the_configs_of_the_examples_are_right(path: Path) -> None:
+    configuration.load(path, path.parent / "manifest.toml")
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("plugins/fs_*/README.md")), ids=lambda path: path.parent.name)
+def test_the_readme_of_a_filesystem_has_every_option(path: Path) -> None:
+    text = re.findall(r"^```toml\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)[0]
+    table = tomllib.loads(text)["filesystem"]
+    model = drivers.load("filesystem", table.pop("type")).options_model
+    assert model.model_validate(table).model_fields_set == set(model.model_fields)
 
 
 # Variables, links
