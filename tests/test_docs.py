@@ -286,3 +286,13 @@ def test_the_extension_of_the_tutorial_adds_its_section(project: Path, site: Pat
         {"manager": "apk", "name": "musl", "version": "1.2.5-r0"},
         {"manager": "apk", "name": "zlib", "version": "1.3.1-r2"},
     ]
+
+
+def test_the_policy_of_the_tutorial_refuses(project: Path, site: Path) -> None:
+    install("A policy from zero", site)
+    write_config(project, "squashfs")
+
+    done = fledge(project, site, "build", code=1)
+
+    assert done.stderr.endswith("fledge: error: /usr/bin/hallo has capabilities; the policy forbids them\n")
+    assert not list(project.glob("*hello*"))
