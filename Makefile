@@ -45,4 +45,4 @@ wheels: .uv/bin/uv ## a wheel of every package, in dist/
 	.uv/bin/uv build --quiet --wheel --all-packages --out-dir dist
 
 clean: ## removes what the commands above made
-	rm -rf .uv .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .uv .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
