@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _EXPECTED: Final = {
     "string_type": "a string",
     "int_type": "an integer",
-    "int_from_float": "an integer",
     "float_type": "a number",
     "bool_type": "true or false",
     "list_type": "an array",
