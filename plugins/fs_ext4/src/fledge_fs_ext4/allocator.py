@@ -11,17 +11,16 @@ Run = tuple[int, int]
 class Allocator:
     """Hands out the blocks from `start` on. `fixed` are runs by rising block that are never handed out."""
 
-    __slots__ = ("_fixed", "_limit", "_next", "_span", "cursor", "spans")
+    cursor: int
+    """The block from which on it hands out."""
+    _span: int
+    _limit: int
 
     def __init__(self, start: int, fixed: Sequence[Run]) -> None:
-        self.cursor = start
-        self.spans: list[Run] = []
-        """What was handed out up to the last gap."""
+        self._spans: list[Run] = []
         self._fixed = fixed
-        self._span = start
         self._next = 0
-        self._limit = start
-        self._pass_fixed()
+        self._go_on(start)
 
     def take(self, count: int) -> list[Run]:
         """`count` blocks (at least one), in as many runs as the fixed places make of them."""
@@ -31,8 +30,7 @@ class Allocator:
             return [(start, count)]
         runs = []
         while count:
-            if self.cursor == self._limit:
-                self._pass_fixed()
+            self.upcoming()
             step = min(count, self._limit - self.cursor)
             runs.append((self.cursor, step))
             self.cursor += step
@@ -43,8 +41,7 @@ class Allocator:
         """`count` blocks in one run; what is left before a fixed place that is in the way stays free."""
         while self.cursor + count > self._limit:
             self._close()
-            self.cursor = self._limit
-            self._pass_fixed()
+            self._go_on(self._limit)
         start = self.cursor
         self.cursor += count
         return start
@@ -52,7 +49,8 @@ class Allocator:
     def upcoming(self) -> int:
         """The block that the next `take` begins with."""
         if self.cursor == self._limit:
-            self._pass_fixed()
+            self._close()
+            self._go_on(self.cursor)
         return self.cursor
 
     def ahead(self, count: int) -> Allocator:
@@ -65,18 +63,19 @@ class Allocator:
     def used(self) -> list[Run]:
         """Every run that was handed out."""
         self._close()
-        return self.spans
+        return self._spans
 
     def _close(self) -> None:
+        """Notes the blocks up to the cursor as handed out."""
         if self.cursor > self._span:
-            self.spans.append((self._span, self.cursor - self._span))
+            self._spans.append((self._span, self.cursor - self._span))
         self._span = self.cursor
 
-    def _pass_fixed(self) -> None:
-        self._close()
+    def _go_on(self, cursor: int) -> None:
+        """Goes on at `cursor`, or behind the fixed places that stand there."""
         fixed = self._fixed
-        while self._next < len(fixed) and fixed[self._next][0] <= self.cursor:
-            self.cursor = max(self.cursor, sum(fixed[self._next]))
+        while self._next < len(fixed) and fixed[self._next][0] <= cursor:
+            cursor = max(cursor, sum(fixed[self._next]))
             self._next += 1
-        self._span = self.cursor
+        self.cursor = self._span = cursor
         self._limit = fixed[self._next][0] if self._next < len(fixed) else 1 << 64

@@ -72,7 +72,7 @@ def plan(content: int, inodes: int, free: int, *, journal: bool) -> Geometry:
 
     `inodes`: how many there must be, used and free. Raises BuildError when it would have 2^32 blocks or more.
     """
-    blocks = content + free
+    blocks = max(content + free, 1)
     while True:
         geometry, needed = _attempt(blocks, content, inodes, free, journal=journal)
         if needed == blocks:

@@ -1,0 +1,227 @@
+"""The parts on their own: allocator, geometry, hash, extents, xattrs."""
+
+from __future__ import annotations
+
+import random
+import struct
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fledge.testing.oracles import mounted, need_tool, run
+from fledge.testing.trees import MINIMAL_ACL, acl, differences, sparse
+from fledge.tree.content import EMPTY, Content
+from fledge.tree.inode import Directory, File
+from fledge.tree.tree import Tree
+from fledge_fs_ext4 import extents, xattrs
+from fledge_fs_ext4.allocator import Allocator
+from fledge_fs_ext4.dirhash import hash_names
+from fledge_fs_ext4.geometry import has_backup, plan
+from hypothesis import given
+from hypothesis import strategies as st
+
+Pack = Callable[..., Path]
+Fsck = Callable[[Path], None]
+
+FIXED = ((0, 10), (100, 5), (200, 50))
+
+
+@pytest.mark.parametrize(
+    ("start", "count", "runs"),
+    [
+        (0, 5, [(10, 5)]),
+        (10, 90, [(10, 90)]),
+        (10, 91, [(10, 90), (105, 1)]),
+        (100, 1, [(105, 1)]),
+        (103, 1, [(105, 1)]),
+        (90, 200, [(90, 10), (105, 95), (250, 95)]),
+        (1000, 7, [(1000, 7)]),
+    ],
+)
+def test_the_allocator_goes_around_what_is_fixed(start: int, count: int, runs: list[tuple[int, int]]) -> None:
+    allocator = Allocator(start, FIXED)
+    assert allocator.take(count) == runs
+    assert allocator.used() == runs
+
+
+def test_the_allocator_leaves_a_gap_that_is_too_small_for_a_whole_run() -> None:
+    allocator = Allocator(0, FIXED)
+    assert allocator.take_whole(80) == 10
+    assert allocator.take_whole(30) == 105
+    assert allocator.take_whole(66) == 250
+    assert allocator.used() == [(10, 80), (105, 30), (250, 66)]
+
+
+@given(st.lists(st.integers(1, 60), max_size=12))
+def test_what_is_ahead_begins_where_the_blocks_before_it_end(counts: list[int]) -> None:
+    allocator = Allocator(0, FIXED)
+    behind = allocator.ahead(sum(counts))
+    taken = [
+        block for count in counts for start, length in allocator.take(count) for block in range(start, start + length)
+    ]
+    assert len(set(taken)) == sum(counts)
+    assert all(block < behind.upcoming() for block in taken)
+    assert not any(low <= block < low + length for block in taken for low, length in FIXED)
+
+
+def test_backups_stand_in_groups_0_1_and_powers_of_3_5_and_7() -> None:
+    assert [g for g in range(130) if has_backup(g)] == [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125]
+
+
+@given(
+    content=st.integers(0, 5_000_000),
+    inodes=st.integers(11, 3_000_000),
+    free=st.integers(0, 8_000_000),
+    journal=st.booleans(),
+)
+def test_any_geometry_has_room_for_what_was_asked(content: int, inodes: int, free: int, journal: bool) -> None:
+    shape = plan(content, inodes, free, journal=journal)
+    assert shape.inodes >= inodes
+    assert shape.inodes_per_group <= 32_768
+    assert shape.blocks_per_group <= 32_768
+    assert shape.blocks_per_group % 8 == 0
+    assert (shape.groups - 1) * shape.blocks_per_group < shape.blocks <= shape.groups * shape.blocks_per_group
+    allocator = Allocator(shape.first_free, shape.fixed)
+    allocator.take(1 + shape.journal_blocks + content)
+    assert allocator.cursor <= shape.blocks
+    used = sum(length for _, length in (*shape.fixed, *shape.tables, *allocator.used()))
+    kernels = min(shape.blocks // 50, 4096)
+    # Tables that would run into a backup go behind it; what they leave is free, and more than was asked for at the most.
+    before = sum(length for start, length in shape.fixed if start < shape.first_free)
+    gaps = shape.first_free - before - sum(length for _, length in shape.tables)
+    # Many inodes of little content make small groups, whose size is found by trying.
+    slack = 2048 if shape.blocks_per_group == 32_768 else 8192
+    assert free <= shape.blocks - used - kernels <= max(free, gaps) + slack
+
+
+def test_the_hash_is_the_kernels() -> None:
+    seed = uuid.uuid5(uuid.NAMESPACE_DNS, "seed")
+    randomly = random.Random(1)
+    names = [b"%d" % i * length for i, length in enumerate([1, 2, 3, 4, 5, 31, 32, 33, 63, 64, 65, 100, 127])]
+    names += [bytes(randomly.choices(b"abcdefXYZ0189._", k=k)) for k in range(1, 250, 3)]
+    hashes = hash_names(names, seed.bytes)
+    for name, value in zip(names, hashes, strict=True):
+        done = run(need_tool("debugfs", "e2fsprogs"), "-R", f"dx_hash -h half_md4 -s {seed} {name.decode()}")
+        assert f"is 0x{value:x} " in done.stdout
+
+
+def test_the_hash_does_not_depend_on_who_else_is_in_the_batch() -> None:
+    seed = bytes(range(16))
+    names = [bytes([65 + i % 26]) * (1 + i % 255) + b"%d" % i for i in range(3000)]
+    names = [name[:255] for name in names]
+    together = hash_names(names, seed)
+    assert together[::97] == [hash_names([name], seed)[0] for name in names[::97]]
+
+
+@pytest.mark.parametrize(
+    ("content", "runs"),
+    [
+        (EMPTY, []),
+        (Content.of(b"x"), [(0, 1)]),
+        (Content.of(bytes(8192)), [(0, 2)]),
+        (sparse(1 << 20), []),
+        (sparse(1 << 20, (4095, b"ab")), [(0, 2)]),
+        (sparse(1 << 20, (4096, b"a"), (8191, b"b")), [(1, 1)]),
+        (sparse(1 << 20, (0, b"a"), (4096, b"b"), (12288, b"c")), [(0, 2), (3, 1)]),
+        (sparse(1 << 20, (5000, b""), (8192, b"x")), [(2, 1)]),
+    ],
+)
+def test_runs_of_data(content: Content, runs: list[tuple[int, int]]) -> None:
+    assert extents.data_runs(content) == runs
+
+
+@given(st.lists(st.tuples(st.integers(1, 100_000), st.integers(1, 70_000)), max_size=40), st.integers(10, 2_000_000))
+def test_an_extent_tree_never_takes_more_blocks_than_were_set_aside(gaps: list[tuple[int, int]], start: int) -> None:
+    shape = plan(3_000_000, 3_000_000, 0, journal=False)
+    allocator = Allocator(start, shape.fixed)
+    runs, at = [], 0
+    for gap, count in gaps:
+        runs.append((at + gap, count))
+        at += gap + count
+    placed = [each for logical, count in runs for each in extents.split(logical, allocator.take(count))]
+    blocks: list[bytes] = []
+
+    def place(block: bytes) -> int:
+        blocks.append(block)
+        return len(blocks)
+
+    root = extents.root(placed, 0, place)
+    assert len(root) <= 60
+    assert len(blocks) <= extents.most_tree_blocks(runs)
+
+
+MANY = acl(
+    *[(1, 7, 0xFFFFFFFF)],
+    *[(2, i % 8, i) for i in range(400)],
+    (4, 5, 0xFFFFFFFF),
+    (16, 7, 0xFFFFFFFF),
+    (32, 5, 0xFFFFFFFF),
+)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {b"user.a": b""},
+        {b"user.a": b"", b"user.b": b"", b"user.c": b""},
+        {b"user.v": b"v" * 71},
+        {b"user.v": b"v" * 72},
+        {b"user.v": b"v" * 73},
+        {b"user." + b"n" * 250: b"v" * 100},
+        {b"user.\xff\xfe": b"\0\n\xff", b"trusted.overlay.opaque": b"y", b"security.ima": bytes(33)},
+        {b"user.%d" % i: b"%d" % i * i for i in range(40)},
+        {b"system.posix_acl_access": MINIMAL_ACL},
+        {b"system.posix_acl_access": MANY},
+        {b"system.posix_acl_access": MINIMAL_ACL, b"system.posix_acl_default": MINIMAL_ACL, b"user.x": b"1"},
+    ],
+)
+def test_the_kernel_shows_xattrs_as_they_were(pack: Pack, fsck: Fsck, attributes: dict[bytes, bytes]) -> None:
+    tree = Tree(Directory(0o755))
+    tree.root.entries[b"folder"] = Directory(0o750, xattrs=attributes)
+    if b"system.posix_acl_default" not in attributes:
+        tree.root.entries[b"file"] = File(EMPTY, 0o640, xattrs=attributes)
+    image = pack(tree, size_buffer_mb=1)
+    fsck(image)
+    with mounted(image, "ext4") as folder:
+        # An ACL's entry for the owning group is what the mode's bits would be without it: the kernel shows both as stored.
+        assert differences(tree, folder) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (b"user.", b"", "of no kind that ext4 holds"),
+        (b"posix", b"", "of no kind that ext4 holds"),
+        (b"system.data", b"", "of no kind that ext4 holds"),
+        (b"user." + b"n" * 251, b"", "has a name of 256 bytes; at most 255"),
+        (b"system.posix_acl_access", b"", "not a POSIX ACL of version 2"),
+        (b"system.posix_acl_access", struct.pack("<I", 1), "not a POSIX ACL of version 2"),
+        (b"system.posix_acl_access", MINIMAL_ACL[:-1], "not a POSIX ACL of version 2"),
+        (b"system.posix_acl_access", acl((3, 7, 0)), "of the unknown kind 0x3"),
+        (b"user.x", bytes(4061), "ext4 has room for 4060"),
+    ],
+)
+def test_what_xattrs_can_not_be(name: bytes, value: bytes, message: str) -> None:
+    with pytest.raises(xattrs.Unfit, match=message):
+        xattrs.encode({name: value})
+
+
+@given(
+    st.dictionaries(
+        st.builds(
+            bytes.__add__,
+            st.sampled_from([b"user.", b"trusted.", b"security."]),
+            st.binary(min_size=1, max_size=40).map(lambda name: name.replace(b"\0", b"n")),
+        ),
+        st.binary(max_size=200),
+        max_size=12,
+    )
+)
+def test_xattrs_are_read_back(attributes: dict[bytes, bytes]) -> None:
+    stored = xattrs.encode(attributes)
+    read = xattrs.decode_body(stored.body.ljust(96, b"\0"))
+    if stored.block:
+        assert len(stored.block) == 4096
+        read |= xattrs.decode_block(stored.block)
+    assert read == attributes
