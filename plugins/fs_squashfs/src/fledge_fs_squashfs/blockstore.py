@@ -20,6 +20,7 @@ from struct import Struct
 from typing import Final, Self
 
 from fledge.atomic import PartFile
+from fledge.errors import BuildError
 from fledge.progress import Progress
 from fledge.store import Store
 from fledge.tree.content import FileSource
@@ -70,7 +71,7 @@ class BlockStore:
             if self._fresh is None:
                 self._fresh = _NewPack(self._store.part(_KIND))
             self._fresh.add(key, compressed)
-        except OSError as error:
+        except (OSError, BuildError) as error:
             self._give_up(error)
 
     def commit(self) -> None:
@@ -80,12 +81,12 @@ class BlockStore:
         try:
             self._fresh.commit(self._store, self._identity)
             self._fresh = None
-        except OSError as error:
+        except (OSError, BuildError) as error:
             self._give_up(error)
 
-    def _give_up(self, error: OSError) -> None:
+    def _give_up(self, error: Exception) -> None:
         self._broken = True
-        self._progress.warning(f"compressed blocks can't be kept in {self._store.folder}: {error.strerror}")
+        self._progress.warning(f"compressed blocks are not kept for the next build: {error}")
 
     def __enter__(self) -> Self:
         return self
@@ -98,7 +99,7 @@ class BlockStore:
 def _packs(folder: Path) -> Iterator[Path]:
     try:
         names = sorted(os.listdir(folder))
-    except FileNotFoundError:
+    except OSError:  # Not there yet, or not a folder, or not ours to read: then nothing is known.
         return
     for name in names:
         yield folder / name

@@ -16,6 +16,9 @@ from fledge_fs_squashfs import format as fs
 from fledge_fs_squashfs.compress import Codec, decoder
 from fledge_fs_squashfs.superblock import Superblock
 
+MAX_METADATA: Final = 512 << 20
+"""Bytes that all inodes, names, block lists and xattrs may take: a few bytes of an image can stand for 8 KiB of them."""
+
 _METADATA_CACHE: Final = 1024
 _DATA_CACHE: Final = 8
 
@@ -39,6 +42,7 @@ class Image:
             self._codec: Codec = decoder(self.superblock.compressor)
         except BuildError as error:
             raise self.corrupt(error.message) from error
+        self._metadata_left = MAX_METADATA
         self._data = _Cache(_DATA_CACHE)
         self._metadata = _Cache(_METADATA_CACHE)
 
@@ -85,6 +89,12 @@ class Image:
 
         return self._metadata.get(offset, load), begin + stored
 
+    def spend(self, length: int) -> None:
+        """Counts metadata that is about to be read against what there may be."""
+        self._metadata_left -= length
+        if self._metadata_left < 0:
+            raise self.corrupt(f"its metadata takes more than {MAX_METADATA >> 20} MiB")
+
     def table_entry(self, table: int, index: int, size: int) -> bytes:
         """Entry `index` of a flat table, whose list of blocks stands at `table`; `size`: of an entry."""
         per_block = fs.METADATA_SIZE // size
@@ -111,6 +121,7 @@ class Cursor:
 
     def take(self, length: int) -> bytes:
         """The next `length` bytes."""
+        self._image.spend(length)
         at = self._at
         end = at + length
         if end <= len(self._data):

@@ -24,9 +24,8 @@ from fledge_fs_squashfs import format as fs
 from fledge_fs_squashfs.contents import FragmentSource, content
 from fledge_fs_squashfs.image import Cursor, Image
 
-MAX_NAMES: Final = 10_000_000
-MAX_BLOCKS: Final = 1 << 24
-"""Limits of what is read: a metadata block of a few bytes can stand for thousands of entries or blocks."""
+MAX_NAMES: Final = 4_000_000
+"""The longest listing of the smallest entries would take gigabytes in memory."""
 
 _SECOND: Final = 1_000_000_000
 _HEADER: Final = fs.INODE_HEADER.size
@@ -47,7 +46,6 @@ class _TreeReader:
         self._fragments: dict[int, FragmentSource] = {}
         self._xattrs: dict[int, Mapping[bytes, bytes]] = {fs.INVALID_32: NO_XATTRS}
         self._names = 0
-        self._blocks = 0
         self._ids = self._read_ids()
 
     def read(self) -> Tree:
@@ -161,9 +159,6 @@ class _TreeReader:
         count = size // block_size if tail else -(-size // block_size)
         if tail and size % block_size == 0:
             raise self._image.corrupt("a file without a tail is in a fragment block")
-        self._blocks += count
-        if self._blocks > MAX_BLOCKS:
-            raise self._image.corrupt(f"its files have more than {MAX_BLOCKS} blocks")
         sizes = array("I", cursor.take(4 * count))
         source = self._fragment(fragment) if tail else None
         return File(content(self._image, start, sizes, size, source, offset), *common, self._xattrs_of(xattrs))

@@ -1,0 +1,55 @@
+"""The keys of `[filesystem]` for squashfs."""
+
+from __future__ import annotations
+
+import pytest
+from fledge_fs_squashfs.options import SquashfsOptions
+from pydantic import ValidationError
+
+
+@pytest.mark.parametrize(
+    ("given", "level"),
+    [
+        ({}, 15),
+        ({"compression_level": 15, "overlay_size": "1G"}, 15),
+        ({"compression_level": 1}, 1),
+        ({"compression_level": 22}, 22),
+        ({"compression": "xz"}, 6),
+        ({"compression": "xz", "compression_level": 0}, 0),
+        ({"compression": "gzip"}, 9),
+        ({"compression": "gzip", "compression_level": 1}, 1),
+    ],
+)
+def test_levels(given, level):
+    assert SquashfsOptions.model_validate(given).level == level
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"compression_level": 0}, "compression_level 0 is not one that zstd has; allowed are 1 to 22"),
+        ({"compression_level": 23}, "compression_level 23 is not one that zstd has; allowed are 1 to 22"),
+        ({"compression": "xz", "compression_level": 15}, "15 is not one that xz has; allowed are 0 to 9"),
+        ({"compression": "gzip", "compression_level": 0}, "0 is not one that gzip has; allowed are 1 to 9"),
+        ({"compression": "lz4"}, "'zstd', 'xz' or 'gzip'"),
+        ({"compression_levle": 9}, "Extra inputs are not permitted"),
+        ({"block_size": 100_000}, "100000 is not a power of two from 4096 to 1048576"),
+        ({"block_size": 2048}, "2048 is not a power of two"),
+        ({"block_size": 1 << 21}, "2097152 is not a power of two"),
+    ],
+)
+def test_what_is_wrong_and_what_is_allowed(given, message):
+    with pytest.raises(ValidationError) as caught:
+        SquashfsOptions.model_validate(given)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("size", ["512M", "1G", "50%", "1%", "100%", "64K", "2T"])
+def test_overlay_sizes(size):
+    assert SquashfsOptions(overlay_size=size).overlay_size == size
+
+
+@pytest.mark.parametrize("size", ["", "0M", "0%", "101%", "1", "-1G", "1.5G", "1g", "G", "50 %", "1G\n", "1GB"])
+def test_what_is_no_overlay_size(size):
+    with pytest.raises(ValidationError, match="is not a size with K, M, G or T, such as 512M, nor 1% to 100%"):
+        SquashfsOptions(overlay_size=size)
