@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from fledge.cli.terminal import Terminal
+from fledge.cli.terminal import Terminal, discard
 from fledge.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, ConfigError, FledgeError
 
 _COMMANDS: Final = {
@@ -52,6 +52,14 @@ class _Commands(click.Group):
                 one.params += _global_options()
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # The reader of our output went away (`fledge inspect x | head`): no error of ours, but click exits with 1.
+            discard(sys.stdout)
+            return EXIT_OK
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
@@ -84,11 +92,6 @@ def main(argv: list[str] | None = None) -> int:
     except FledgeError as error:
         terminal.error(error.message, hint=error.hint)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader of our output went away (`fledge inspect x | head`): no error of ours. Python would complain
-        # once more when it flushes stdout at exit.
-        sys.stdout = None
-        return EXIT_OK
     finally:
         terminal.close()
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from fledge.errors import EXIT_INTERRUPTED, UsageError
 from fledge.progress import Level, Progress, Renderer, Stage
@@ -161,8 +161,19 @@ def human(count: float) -> str:
 
 def _write(line: str) -> None:
     """One call a line: threads write, and half lines of two would mix."""
-    sys.stderr.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
-    sys.stderr.flush()
+    try:
+        sys.stderr.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
+        sys.stderr.flush()
+    except OSError:
+        # Whoever read the log went away (`2>&1 | head`), or its disk is full: no reason to end the build.
+        discard(sys.stderr)
+
+
+def discard(stream: TextIO) -> None:
+    """Lets all that is written to a stream, and what it still holds, go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _write_json(event: dict[str, Any]) -> None:
