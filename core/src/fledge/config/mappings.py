@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping as MappingType
 from pathlib import Path
 
@@ -30,16 +31,9 @@ def parse(
                 problems.append(Problem(file, key, str(error)))
                 continue
             mapping = Mapping(base_dir / source, guest, into=destination.endswith("/"), origin=file)
-            final = guest / bytes_name(mapping.source) if mapping.into else guest
+            final = guest / os.fsencode(mapping.source.name) if mapping.into else guest
             if final in found:
                 problems.append(Problem(file, key, f"{final} is the destination of {found[final][0]} too"))
                 continue
             found[final] = key, mapping
     return tuple(mapping for _, (_, mapping) in sorted(found.items(), key=lambda item: bytes(item[0])))
-
-
-def bytes_name(path: Path) -> bytes:
-    """The last component of a host path."""
-    import os
-
-    return os.fsencode(path.name)
