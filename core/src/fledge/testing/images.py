@@ -84,6 +84,7 @@ class Blobs:
 
     def layout(self, folder: Path, tops: Mapping[str, Json]) -> Path:
         """Writes an OCI layout with an entry for each tag."""
+        folder.mkdir(parents=True, exist_ok=True)
         for digest, data in self.by_digest.items():
             path = folder / "blobs" / digest.replace(":", "/")
             path.parent.mkdir(parents=True, exist_ok=True)

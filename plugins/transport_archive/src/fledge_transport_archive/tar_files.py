@@ -93,6 +93,7 @@ class TarFiles:
             yield chunk
 
     def _find(self, name: str) -> tuple[int, int] | None:
+        name = posixpath.normpath(name)
         for _ in range(_MAX_LINKS):
             if name in self._members:
                 return self._members[name]
