@@ -58,8 +58,7 @@ def core_sections(plan: BuildPlan, artifact: Artifact, *, warn: Callable[[str], 
         "health_check": runtime.health_check,
         "network": runtime.network,
     }
-    sections |= {key: template.get(key) for key in ("actions", "cloud_init", "devices", "disks", "openapi")}
-    sections["labels"] = {**plan.labels, **template.get("labels", {})} or None
+    sections |= {key: template.get(key) for key in ("actions", "cloud_init", "devices", "labels", "disks", "openapi")}
     return [ManifestSection(name, value) for name, value in sections.items() if value is not None]
 
 

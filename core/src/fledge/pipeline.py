@@ -13,6 +13,7 @@ from fledge.errors import BuildError
 from fledge.image.access import ImageNotFoundError
 from fledge.output import Outputs
 from fledge.plugins import Plugins, mappings_of
+from fledge.runtime import settle_runtime
 from fledge.sources import ImageRequest
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def build(plan: BuildPlan, context: BuildContext, extensions: Sequence[tuple[str
         target = outputs.artifact(path)
         sources = _fetch(plugins, plan, context, requests)
         tree = plugins.hook.assemble_tree(plan=plan, sources=sources)
+        # A workload that can't be started is told before an image is compressed for it.
+        settle_runtime(plan.manifest, tree.image)
         mappings.apply(mappings_of(plugins, plan, tree), tree)
         artifact: Artifact = plugins.hook.pack_artifact(plan=plan, tree=tree, target=target)
         proposals = plugins.collect("emit_manifest", plan=plan, artifact=artifact)

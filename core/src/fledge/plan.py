@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as MappingType
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -57,4 +57,3 @@ class BuildPlan:
     """SOURCE_DATE_EPOCH, seconds."""
     name: str = "image"
     """The image's: of manifest.toml, else of the image's path, else of the folder."""
-    labels: MappingType[str, str] = field(default_factory=dict)

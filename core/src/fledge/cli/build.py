@@ -70,7 +70,7 @@ def command(
     else:
         if config is not None:
             raise UsageError(f"give either --config or an image to build directly ({what!r})")
-        if Path(what).is_file() or Path(what).is_dir():
+        if what and (Path(what).is_file() or Path(what).is_dir()):
             raise UsageError(
                 f"{what} is a file or folder here; building from a Dockerfile needs a builder, and none is installed",
                 hint="an image is named docker://NAME, oci:PATH, oci-archive:FILE or docker-archive:FILE",
