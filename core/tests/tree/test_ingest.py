@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import random
 import struct
 import subprocess
 import zlib
@@ -24,7 +25,9 @@ from fledge.tree.merge import merge
 from fledge.values import Digest
 
 MEDIA_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
-TAR = archive(member(b"file", os.urandom(300_000)), member(b"zeros", bytes(500_000)), header(b"dir", b"5"))
+TAR = archive(
+    member(b"file", random.Random(1).randbytes(300_000)), member(b"zeros", bytes(500_000)), header(b"dir", b"5")
+)
 DIFF_ID = Digest.of(TAR)
 HALF = len(TAR) // 2
 

@@ -16,7 +16,7 @@ class _End:
 
 
 class Ahead(Iterator[T], Generic[T]):
-    """Iterates `items` in a thread; what it raises is raised to the reader.
+    """Iterates `items` in a thread; what it raises is raised to the reader, and again whenever the reader asks.
 
     Worth it where the items' making releases the GIL: hashing, decompressing, reading from a socket. Leaving the
     `with` block stops the thread and waits for it, so that nothing runs on behind an error.
@@ -25,7 +25,7 @@ class Ahead(Iterator[T], Generic[T]):
     def __init__(self, items: Iterable[T], depth: int = 4) -> None:
         """`depth`: how many items may wait; the thread pauses when the reader falls behind."""
         self._queue: queue.Queue[T | _End] = queue.Queue(depth)
-        self._done = False
+        self._end: _End | None = None
         self._stop = False
         self._thread = threading.Thread(target=self._run, args=(items,), name="ahead", daemon=True)
         self._thread.start()
@@ -42,21 +42,19 @@ class Ahead(Iterator[T], Generic[T]):
         self._queue.put(_End(error))
 
     def __next__(self) -> T:
-        if self._done:
-            raise StopIteration
-        item = self._queue.get()
-        if not isinstance(item, _End):
-            return item
-        self._done = True
-        if item.error is not None:
-            raise item.error
-        raise StopIteration
+        if self._end is None:
+            item = self._queue.get()
+            if not isinstance(item, _End):
+                return item
+            self._end = item
+        raise self._end.error or StopIteration
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop = True
-        while not self._done:
-            self._done = isinstance(self._queue.get(), _End)
+        while self._end is None:
+            item = self._queue.get()
+            self._end = item if isinstance(item, _End) else None
         self._thread.join()

@@ -203,7 +203,7 @@ class _Merger:
         return path in self._directories
 
     def _fail(self, path: bytes, what: str) -> NoReturn:
-        raise BuildError(f"layer {self._layer.diff_id}: entry {show_path(path)!r}: {what}")
+        raise BuildError(f"layer {self._layer.diff_id}: entry '{show_path(path)}': {what}")
 
 
 def _is_marker(path: bytes) -> bool:

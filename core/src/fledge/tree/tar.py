@@ -167,7 +167,10 @@ class TarReader:
                         if at < last:
                             self._end(data, at)
                         return at
-                    self._check_sum(data, at, chksum, byte_sum)
+                    if not self._is_sound(data, at, chksum, byte_sum):
+                        # The name is worth showing only if it looks like one: most often this is not a tar at all.
+                        legible = tf.text(name).isascii() and tf.text(name).decode().isprintable()
+                        self._fail("the header's checksum is wrong", base + at, fields if legible else None)
                 kind = kind_of(flag)
                 size = known_size(size_field)
                 if size is None:
@@ -323,13 +326,16 @@ class TarReader:
         self._extensions = None
         return after
 
-    def _check_sum(self, data: bytes, at: int, chksum: bytes, byte_sum: int) -> None:
-        expected = tf.expected_sum(chksum)
-        if expected == byte_sum:
-            if len(self._sums) < _CACHE_ENTRIES:
-                self._sums[chksum] = expected
-        elif expected != tf.signed_sum(data[at : at + tf.BLOCK]):
-            raise ValueError("the header's checksum is wrong")
+    def _is_sound(self, data: bytes, at: int, chksum: bytes, byte_sum: int) -> bool:
+        try:
+            expected = tf.expected_sum(chksum)
+        except ValueError:
+            return False
+        if expected != byte_sum:
+            return expected == tf.signed_sum(data[at : at + tf.BLOCK])
+        if len(self._sums) < _CACHE_ENTRIES:
+            self._sums[chksum] = expected
+        return True
 
     def _parse_ids(self, field: bytes) -> tuple[int, int, int]:
         mode, uid, gid = tf.number(field[:8], "mode"), tf.number(field[8:16], "uid"), tf.number(field[16:], "gid")
@@ -360,7 +366,7 @@ class TarReader:
         if fields is not None:
             extensions = self._extensions or _Extensions()
             name = extensions.name or extensions.records.get(b"path") or tf.text(fields[0])
-            where = f"entry {show_path(name[:PATH_MAX])!r} {where}"
+            where = f"entry '{show_path(name[:PATH_MAX])}' {where}"
         raise BuildError(f"{self._label}: {where}: {what}")
 
 
