@@ -82,13 +82,13 @@ def load(kind: str, name: str) -> type[Driver]:
             on_missing_entrypoints_callback=None,
             conflict_resolver=error_on_conflict,
         )
+        return manager[name].plugin
+    except KeyError:
+        raise unknown(kind, name) from None
     except MultipleMatches as error:
         raise UsageError(
             f"two installed distributions offer the {kind} {name!r}", hint="uninstall one of them"
         ) from error
-    for extension in manager:
-        return extension.plugin
-    raise unknown(kind, name)
 
 
 def unknown(kind: str, name: str) -> UsageError:
