@@ -14,8 +14,9 @@ from fledge.tree.content import Content
 
 from fledge_fs_squashfs.appender import Appender
 from fledge_fs_squashfs.compress import Codec
-from fledge_fs_squashfs.fingerprint import RECORD, Reader, fingerprints
+from fledge_fs_squashfs.fingerprint import RECORD, fingerprints
 from fledge_fs_squashfs.format import DATA_RAW, FRAGMENT, INVALID_32
+from fledge_fs_squashfs.parts import ContentReader
 from fledge_fs_squashfs.workers import ordered
 
 _WINDOW_PER_JOB: Final = 6
@@ -125,7 +126,7 @@ class DataSection:
         kept = self._kept.get(block.key)
         if kept:
             return kept, False, False
-        reader = Reader()
+        reader = ContentReader()
         parts = [reader.read(*part) for part in block.parts]
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         compressed = self._codec.compress(data) if kept is None else None
