@@ -6,7 +6,6 @@ import hashlib
 from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from struct import Struct
 from typing import Final, Protocol
 
 from fledge.progress import Stage
@@ -20,7 +19,7 @@ from fledge_fs_squashfs.parts import ContentReader
 from fledge_fs_squashfs.workers import ordered
 
 _WINDOW_PER_JOB: Final = 6
-_CUT: Final = Struct("<H")
+_NO_BLOCKS: Final = array("I")
 
 
 class StoredFile:
@@ -30,15 +29,11 @@ class StoredFile:
 
     def __init__(self) -> None:
         self.start = 0
-        self.sizes: array[int] | tuple[()] = ()
+        self.sizes = _NO_BLOCKS
         self.fragment = INVALID_32
         self.offset = 0
         self.sparse = 0
         """Bytes in blocks of zeros."""
-
-    def encoded_sizes(self) -> bytes:
-        """The sizes as the inode has them."""
-        return bytes(self.sizes) if isinstance(self.sizes, tuple) else self.sizes.tobytes()
 
 
 EMPTY_FILE: Final = StoredFile()
@@ -117,7 +112,7 @@ class DataSection:
             else:
                 if not stored_file.start:
                     stored_file.start = start
-                stored_file.sizes[block.index] = size  # type: ignore[index]
+                stored_file.sizes[block.index] = size
             stage.advance(block.length)
         return result
 
