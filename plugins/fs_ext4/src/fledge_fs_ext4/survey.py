@@ -72,7 +72,7 @@ def survey(tree: Tree) -> Survey:
             raise BuildError(
                 f"{path} has {len(entries)} entries; an ext4 folder holds {MAX_INDEXED} blocks of them"
             ) from None
-        found.metadata_blocks += index.blocks
+        found.metadata_blocks += index.blocks + most_tree_blocks([(0, index.blocks)])
     found.metadata_blocks += len(found.listings)
     _measure(tree, found)
     return found
