@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 # What the tests' oracles come from.
 ORACLES := apache2-utils attr busybox-static cpio docker-registry docker.io e2fsprogs libarchive-tools libcap2-bin \
-           mmdebstrap openssl skopeo squashfs-tools umoci util-linux
+           mmdebstrap openssl pigz skopeo squashfs-tools umoci util-linux zstd
 export UV_COMPILE_BYTECODE := 1
 # Without it every run of the command would compile the workspace's modules again.
 unexport PYTHONDONTWRITEBYTECODE
