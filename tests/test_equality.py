@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fledge.testing.oracles import mounted, need_root, need_tool, run, treediff
 from fledge.testing.project import CONFIG, Project
+from fledge.testing.shared import once
 from fledge.testing.tars import archive, base256, header, member, padded, pax
 from fledge.testing.trees import CAP_NET_RAW, MINIMAL_ACL, data
 
@@ -188,7 +190,7 @@ def test_case_079_what_squashfs_can_not_hold_is_an_error_with_its_path(project: 
     assert not (project.folder / "image-rootfs.img").exists()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def nginx() -> Path:
     """A layout of Debian with nginx, 6,600 files, made where it is not there yet."""
     need_root()
@@ -201,15 +203,17 @@ def nginx() -> Path:
     return layout
 
 
-@pytest.fixture(scope="module")
-def nginx_rootfs(nginx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rootfs = unpacked(nginx, tmp_path_factory.mktemp("nginx") / "bundle")
-    # No layer of it lists the root. umoci gives it 0, Fledge the image's `created` (spec section 10).
-    os.utime(rootfs, (CREATED, CREATED))
-    return rootfs
+@pytest.fixture(scope="session")
+def nginx_rootfs(nginx: Path) -> Iterator[Path]:
+    def make(folder: Path) -> None:
+        rootfs = unpacked(nginx, folder / "bundle")
+        # No layer of it lists the root. umoci gives it 0, Fledge the image's `created` (spec section 10).
+        os.utime(rootfs, (CREATED, CREATED))
+
+    with once("nginx", make) as folder:
+        yield folder / "bundle" / "rootfs"
 
 
-@pytest.mark.xdist_group("nginx")
 @pytest.mark.parametrize("filesystem", FORMATS)
 def test_a_real_debian_image(project: Project, nginx: Path, nginx_rootfs: Path, filesystem: str) -> None:
     (project.folder / "image").rename(project.folder / "small")
