@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,14 @@ def test_a_warm_store_gives_what_a_cold_one_gives(pack, tmp_path, store):
     again = pack(mixed_tree(b"new" * 3000))
     assert warm.read_bytes() == cold.read_bytes()
     assert again.read_bytes() == cold.read_bytes()
+
+
+def test_case_091_builds_at_once_share_a_store(pack, tmp_path, store):
+    wanted = pack(mixed_tree(), store=fresh(tmp_path, "elsewhere")).read_bytes()
+    with ThreadPoolExecutor(3) as pool:
+        images = list(pool.map(lambda _: pack(mixed_tree()), range(3)))
+    assert [image.read_bytes() for image in images] == [wanted] * 3
+    assert pack(mixed_tree()).read_bytes() == wanted
 
 
 def test_source_date_epoch_is_the_time_of_the_image(pack):
