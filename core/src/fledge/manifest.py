@@ -15,6 +15,8 @@ from fledge.names import file_stem
 from fledge.runtime import settle_runtime
 
 if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+
     from fledge.artifact import Artifact
     from fledge.plan import BuildPlan
 
@@ -101,11 +103,16 @@ def render(document: dict[str, Any]) -> bytes:
 
 def violations_of(document: object) -> list[str]:
     """What the schema finds wrong with a manifest, each with its path; empty when it is right."""
-    # It costs as much time to import as a small image to build.
+    errors = sorted(validator().iter_errors(document), key=lambda error: error.json_path)
+    return [f"{error.json_path.removeprefix('$.')}: {error.message}" for error in errors]
+
+
+@cache
+def validator() -> Draft202012Validator:
+    """Who checks documents. The first call imports jsonschema, which takes as long as a small image's tree."""
     from jsonschema import Draft202012Validator
 
-    errors = sorted(Draft202012Validator(schema()).iter_errors(document), key=lambda error: error.json_path)
-    return [f"{error.json_path.removeprefix('$.')}: {error.message}" for error in errors]
+    return Draft202012Validator(schema())
 
 
 def file_name(plan: BuildPlan, artifact: Path) -> str:

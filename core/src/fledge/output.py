@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import signal
-import threading
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
 from fledge.atomic import PartFile, remove_dead, sync_folder
 from fledge.errors import BuildError, UsageError
+from fledge.following_hash import FollowingHash
 from fledge.tree.content import Source
 from fledge.values import Digest
 
@@ -21,9 +21,8 @@ IOV_MAX: Final = 1024
 """How many buffers one pwritev(2) takes on Linux."""
 
 _BATCH: Final = 8 << 20
-_CHUNK: Final = 1 << 20
-_ZEROS: Final = bytes(_CHUNK)
 _GAP: Final = 4096
+_ZEROS: Final = bytes(_GAP)
 
 Run = tuple[int, Source, int, int]
 """Offset in the artifact, source, start in the source, length."""
@@ -42,9 +41,11 @@ class ArtifactFile:
         self.path = path
         self.size = 0
         self._finished = False
+        self._flusher = ThreadPoolExecutor(1, thread_name_prefix="fledge-fsync")
+        self._flushed: Future[None] | None = None
         with self._telling():
             self._part = PartFile(path.parent, path.name)
-        self._hasher = _Hasher(self._part.fd)
+        self._hasher = FollowingHash(self._part.fd)
 
     def fileno(self) -> int:
         """The descriptor, for reading back and for what os offers."""
@@ -119,17 +120,16 @@ class ArtifactFile:
             os.posix_fallocate(self._part.fd, 0, size)
 
     def finish(self, size: int) -> None:
-        """Makes the file `size` bytes long, settles it all and brings it to disk.
+        """Makes the file `size` bytes long, settles it all and begins to bring it to disk.
 
-        Whoever writes more afterwards (an extension that appends verity data) finishes again. Raises BuildError
-        when the disk can't hold the bytes.
+        Whoever writes more afterwards (an extension that appends verity data) finishes again.
         """
         with self._telling():
             os.ftruncate(self._part.fd, size)
-            self.size = size
-            self._finished = True
-            self._hasher.settled(size)
-            self._part.sync()
+        self.size = size
+        self._finished = True
+        self._hasher.settled(size)
+        self._flushed = self._flusher.submit(self._part.sync)
 
     @property
     def digest(self) -> Digest:
@@ -139,21 +139,27 @@ class ArtifactFile:
             return self._hasher.digest(self.size)
 
     def sync(self) -> None:
-        """Brings to disk what was written since `finish`."""
+        """Waits until all bytes are on disk. Raises BuildError when it can't hold them: some filesystems say so only now."""
         with self._telling():
+            if self._flushed is not None:
+                self._flushed.result()
             self._part.sync()
 
     def commit(self) -> None:
         """Gives the file its name."""
-        # The descriptor's number is free for others after this, and the thread seeks in it.
-        self._hasher.stop()
+        self._end_threads()
         with self._telling():
             self._part.commit(self.path)
 
     def discard(self) -> None:
         """Removes it, unless it was committed."""
-        self._hasher.stop()
+        self._end_threads()
         self._part.discard()
+
+    def _end_threads(self) -> None:
+        # The descriptor's number is free for others after this, and both threads use it.
+        self._hasher.stop()
+        self._flusher.shutdown()
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -161,94 +167,6 @@ class ArtifactFile:
             yield
         except OSError as error:
             raise BuildError(f"can't write {self.path}: {error.strerror}") from error
-
-
-class _Hasher:
-    """sha256 of a growing file, in a thread that stays behind the settled bytes."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._sha256 = hashlib.sha256()
-        self._changed = threading.Condition()
-        self._end = 0
-        self._done = 0
-        self._stopped = False
-        self._error: OSError | None = None
-        self._thread: threading.Thread | None = None
-
-    def settled(self, end: int) -> None:
-        with self._changed:
-            self._end = max(self._end, end)
-            self._stopped = False
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="fledge-sha256", daemon=True)
-                self._thread.start()
-            self._changed.notify()
-
-    def unsettle(self, start: int) -> None:
-        """Begins anew when bytes change that were declared settled."""
-        if start < self._end:
-            self.stop()
-            self._sha256 = hashlib.sha256()
-            self._end = self._done = 0
-
-    def digest(self, size: int) -> Digest:
-        self.settled(size)
-        with self._changed:
-            self._changed.wait_for(lambda: self._done >= size or self._error is not None)
-        self.stop()
-        if self._error is not None:
-            raise self._error
-        return Digest("sha256", self._sha256.hexdigest())
-
-    def stop(self) -> None:
-        with self._changed:
-            self._stopped = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-
-    def _run(self) -> None:
-        buffer = bytearray(_CHUNK)
-        view = memoryview(buffer)
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopped or self._end > self._done)
-                if self._stopped:
-                    return
-                end = self._end
-            try:
-                while self._done < end and not self._stopped:
-                    self._step(end, view)
-            except OSError as error:
-                self._error = error
-            with self._changed:
-                self._changed.notify_all()
-                if self._error is not None:
-                    return
-
-    def _step(self, end: int, view: memoryview) -> None:
-        """Hashes the hole or up to a chunk of the data that comes next."""
-        data = _next_data(self._fd, self._done, end)
-        while self._done < data:
-            count = min(_CHUNK, data - self._done)
-            self._sha256.update(_ZEROS[:count] if count < _CHUNK else _ZEROS)
-            self._done += count
-        stop = min(end, data + 16 * _CHUNK)
-        while self._done < stop:
-            count = os.preadv(self._fd, [view[: stop - self._done]], self._done)
-            if count == 0:
-                raise OSError(5, "the file became shorter while it was written")
-            self._sha256.update(view[:count])
-            self._done += count
-
-
-def _next_data(fd: int, start: int, end: int) -> int:
-    try:
-        return min(end, os.lseek(fd, start, os.SEEK_DATA))
-    except OSError:  # ENXIO: a hole up to the end of the file. EINVAL: no such seek on this filesystem.
-        return end if start < end and os.fstat(fd).st_size >= end else start
 
 
 class Outputs:

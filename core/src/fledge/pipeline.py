@@ -49,6 +49,8 @@ def build(plan: BuildPlan, context: BuildContext, extensions: Sequence[tuple[str
         settle_runtime(plan.manifest, tree.image)
         mappings.apply(mappings_of(plugins, plan, tree), tree)
         artifact: Artifact = plugins.hook.pack_artifact(plan=plan, tree=tree, target=target)
+        # While the artifact is still being hashed and brought to disk.
+        manifest.validator()
         proposals = plugins.collect("emit_manifest", plan=plan, artifact=artifact)
         document = manifest.merge_sections(proposals)
         manifest_path = path.parent / manifest.file_name(plan, path)
