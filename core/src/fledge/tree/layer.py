@@ -40,4 +40,3 @@ def find_layer(store: Store, diff_id: Digest) -> Layer | None:
         return None
     store.touch(folder)
     return Layer(diff_id, source, index)
-
