@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from fledge.errors import BuildError
 from fledge.tree.inode import BlockDevice, CharDevice, Device, Fifo, File, Inode, Socket, Symlink
@@ -14,7 +15,9 @@ from fledge_fs_squashfs.metadata import MetadataTable
 from fledge_fs_squashfs.walk import Inventory, path_of
 from fledge_fs_squashfs.xattrs import XattrTable
 
-KINDS = {
+_BATCH: Final = 1024
+
+KINDS: Final = {
     File: fs.TYPE_FILE,
     Symlink: fs.TYPE_SYMLINK,
     BlockDevice: fs.TYPE_BLOCK_DEVICE,
@@ -39,16 +42,18 @@ class LeafWriter:
 
     def write(self, table: MetadataTable, stored: Sequence[StoredFile]) -> tuple[list[int], bytes]:
         """`stored`: where the files among the leaves stand, in order. Returns the inodes' positions and types."""
-        ids, append = self._ids, table.append
+        ids = self._ids
         positions: list[int] = []
         kinds = bytearray()
+        records: list[bytes] = []
+        position = table.position
         files = iter(stored)
         invalid = fs.INVALID_32
         pack_file, maximum = fs.FILE.pack, fs.INVALID_32
         for number, (inode, links) in enumerate(zip(self._inventory.leaves, self._inventory.links, strict=True), 1):
             kind = KINDS[type(inode)]
             kinds.append(kind)
-            positions.append(table.position)
+            positions.append(position)
             mtime = inode.mtime // 1_000_000_000
             if not 0 <= mtime <= fs.MAX_TIME:
                 mtime = seconds(inode.mtime)
@@ -66,9 +71,15 @@ class LeafWriter:
                         kind + fs.EXTENDED, inode.mode, uid, gid, mtime, number, file.start, size, file.sparse,
                         links, file.fragment, file.offset, xattrs,
                     )  # fmt: skip
-                append(head + fs.little_endian(file.sizes).tobytes() if file.sizes else head)
+                record = head + fs.little_endian(file.sizes).tobytes() if file.sizes else head
             else:
-                append(self._other(inode, kind, (inode.mode, uid, gid, mtime, number, links), xattrs))
+                record = self._other(inode, kind, (inode.mode, uid, gid, mtime, number, links), xattrs)
+            records.append(record)
+            position += len(record)
+            if len(records) == _BATCH:
+                table.append(b"".join(records))
+                records.clear()
+        table.append(b"".join(records))
         return positions, bytes(kinds)
 
     def _other(self, inode: Inode, kind: int, common: tuple[int, int, int, int, int, int], xattrs: int) -> bytes:

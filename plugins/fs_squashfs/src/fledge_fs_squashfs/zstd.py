@@ -14,7 +14,7 @@ from fledge_fs_squashfs.format import BLOCK_SIZE_MAX
 if TYPE_CHECKING:
     import zstandard
 
-_REVISION: Final = 1
+_REVISION: Final = 2
 """Raised whenever TUNED or the probe changes: kept blocks must be what compressing them now would give."""
 
 TUNED: Final = {14: {"search_log": 2, "target_length": 64}, 15: {"search_log": 3, "target_length": 64}}
@@ -23,8 +23,12 @@ TUNED: Final = {14: {"search_log": 2, "target_length": 64}, 15: {"search_log": 3
 In blocks of 128 KiB such searches find little: level 15 is 1.2 times as fast for 0.5 to 1.3 % more bytes, and level
 14 stays between it and level 13.
 """
-_TUNED_ABOVE: Final = 16 << 10
-"""zstd has parameters of its own for inputs up to this."""
+_SMALL: Final = 16 << 10
+_SMALL_LEVEL: Final = 12
+"""For inputs up to 16 KiB, such as metadata, zstd has other parameters, and from level 12 on they gain under 1 % more.
+
+Used in place of the TUNED levels: it takes half of the time.
+"""
 
 _PROBED_LEVELS: Final = 10
 """From this level on, a block that does not compress takes long enough to look for it first."""
@@ -61,14 +65,15 @@ class Zstd:
         """See Codec."""
         local = self._local
         if not hasattr(local, "small"):
-            local.small = self._zstandard.ZstdCompressor(self._level).compress
-            local.large = self._large() if self._level in TUNED else local.small
+            tuned = self._level in TUNED
+            local.small = self._zstandard.ZstdCompressor(_SMALL_LEVEL if tuned else self._level).compress
+            local.large = self._large() if tuned else local.small
             local.fastest = self._zstandard.ZstdCompressor(1).compress
             local.fast = self._zstandard.ZstdCompressor(3).compress
         size = len(data)
         if self._level >= _PROBED_LEVELS and size > _PROBE and _is_dense(data, local.fastest, local.fast):
             return None
-        compress: _Compress = local.large if size > _TUNED_ABOVE else local.small
+        compress: _Compress = local.large if size > _SMALL else local.small
         compressed = compress(data)
         return compressed if len(compressed) < size else None
 
