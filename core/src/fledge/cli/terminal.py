@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from typing import Any, Final, TextIO
 
 from fledge.errors import EXIT_INTERRUPTED, UsageError
@@ -52,10 +53,12 @@ class Terminal:
     def error(self, message: str, hint: str | None = None) -> None:
         """One line on stderr, and the hint."""
         self.close()
+        _write(self._error_text(message, hint))
+
+    def _error_text(self, message: str, hint: str | None = None) -> str:
         if self._json:
-            _write_json({"level": "error", "message": message, **({"hint": hint} if hint else {})})
-        else:
-            _write(f"fledge: error: {message}" + (f"\n  hint: {hint}" if hint else ""))
+            return _json({"level": "error", "message": message, **({"hint": hint} if hint else {})})
+        return f"fledge: error: {message}" + (f"\n  hint: {hint}" if hint else "")
 
     def close(self) -> None:
         """Ends the display; what comes after is written below it."""
@@ -80,7 +83,11 @@ class Terminal:
 
         kill_running()
         discard_open()
-        self.error(f"interrupted by {signal.Signals(number).name}")
+        # The signal may have come amid a write to stderr, and Python's streams refuse to be entered again.
+        with suppress(RuntimeError, OSError):
+            self.close()
+        with suppress(OSError):
+            os.write(2, f"{self._error_text(f'interrupted by {signal.Signals(number).name}')}\n".encode())
         os._exit(EXIT_INTERRUPTED)
 
 
@@ -177,4 +184,8 @@ def discard(stream: TextIO) -> None:
 
 
 def _write_json(event: dict[str, Any]) -> None:
-    _write(json.dumps({"time": round(time.time(), 3), **event}, ensure_ascii=False))
+    _write(_json(event))
+
+
+def _json(event: dict[str, Any]) -> str:
+    return json.dumps({"time": round(time.time(), 3), **event}, ensure_ascii=False)
