@@ -192,7 +192,7 @@ class Outputs:
         try:
             part = PartFile(path.parent, path.name)
             self._manifest = part, path
-            os.write(part.fd, data)
+            part.write(data)
             part.sync()
         except OSError as error:
             raise BuildError(f"can't write {path}: {error.strerror}") from error

@@ -106,27 +106,37 @@ class Store:
 
     def part(self, label: str) -> PartFile:
         """A temporary file in the store. Raises BuildError when it can't be made."""
-        try:
+        with self._telling():
             return PartFile(self.folder / "tmp", label)
-        except OSError as error:
-            raise BuildError(f"can't write to the cache folder {self.folder}: {error.strerror}") from error
 
     def keep(self, part: PartFile, *parts: str) -> Path:
         """Gives a temporary file its place.
 
         Not synced: filesystems grow a file's size only as its data reach the disk, so what a power cut left behind is
-        too short, and whoever finds it looks at the size and the checksums.
+        too short, and whoever finds it looks at the size and the checksums. Raises BuildError when it can't be done.
         """
         final = self.path(*parts)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        part.commit(final)
+        with self._telling():
+            final.parent.mkdir(parents=True, exist_ok=True)
+            part.commit(final)
         return final
 
     def put(self, data: bytes, *parts: str) -> Path:
-        """Keeps a small file."""
+        """Keeps a small file. Raises BuildError when it can't be written."""
         with self.part(parts[-1]) as part:
-            os.write(part.fd, data)
+            with self._telling():
+                part.write(data)
             return self.keep(part, *parts)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise BuildError(
+                f"can't write to the cache folder {self.folder}: {error.strerror}",
+                hint="free some space, or set FLEDGE_CACHE_DIR to a folder elsewhere",
+            ) from error
 
     def read_blob(self, digest: Digest, limit: int) -> bytes | None:
         """A small blob's bytes, verified again; None when it is not there, not itself any more, or over `limit` bytes."""
