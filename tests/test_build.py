@@ -462,7 +462,7 @@ def test_cache_is_listed_and_pruned(project: Project) -> None:
     project.config()
     project.build()
     items = json.loads(project.run("cache", "ls", "--json").stdout)
-    assert {item["kind"] for item in items} == {"layer", "blob", "link", "pack"}
+    assert {item["kind"] for item in items} == {"layer", "blob", "pack"}
     assert len([item for item in items if item["kind"] == "layer"]) == len(LAYERS)
     assert "2 items" not in project.run("cache", "prune").stderr
     assert len(project.run("cache", "ls").stdout.splitlines()) == len(items)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import lzma
 import os
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,7 +22,7 @@ CODECS: list[Codec] = [Zstd(1), Zstd(), Zstd(22), Xz(0), Xz(), Gzip(1), Gzip()]
 def blocks() -> list[bytes]:
     """Of a program and of text."""
     program = Path(os.path.realpath("/bin/bash")).read_bytes()
-    text = Path(os.__file__).read_bytes() + Path(zlib.__file__ or os.__file__).read_bytes()
+    text = Path(os.__file__).read_bytes() + Path(argparse.__file__).read_bytes()
     return [program[at : at + BLOCK] for at in range(0, len(program) - BLOCK, BLOCK)] + [text[:BLOCK]]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -9,9 +10,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Final
 
 import pytest
+
+_CLONE_NEWNS: Final = 0x00020000
 
 
 def need_root() -> None:
@@ -47,6 +52,7 @@ def run(*argv: str | os.PathLike[str], check: bool = True) -> subprocess.Complet
 def mounted(image: Path, fstype: str, *, writable: bool = False) -> Iterator[Path]:
     """The kernel's view of an image, mounted through a loop device for as long as the block lasts."""
     need_root()
+    _own_mount_namespace()
     folder = Path(tempfile.mkdtemp(prefix="fledge-mount-"))
     options = "loop" if writable else "loop,ro"
     done = run("mount", "-t", fstype, "-o", options, image, folder, check=False)
@@ -61,6 +67,19 @@ def mounted(image: Path, fstype: str, *, writable: bool = False) -> Iterator[Pat
             run("umount", folder)
     finally:
         folder.rmdir()
+
+
+@cache
+def _own_mount_namespace() -> None:
+    """Keeps our mounts from everybody else.
+
+    A process that makes itself a mount namespace (a container engine, mmdebstrap) gets a copy of every mount there is,
+    and what it holds stays mounted, its last writes unwritten, long after our umount.
+    """
+    # os.unshare came with Python 3.12.
+    if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNS) != 0:
+        pytest.skip(f"can't make a mount namespace: {os.strerror(ctypes.get_errno())}")
+    run("mount", "--make-rprivate", "/")
 
 
 def treediff(one: Path, other: Path, *options: str) -> list[str]:

@@ -42,7 +42,7 @@ class Ext4(Filesystem):
         content = found.metadata_blocks + found.data_blocks
         free = free_space(options.size_buffer_mb, content * BLOCK)
         inodes = found.inode_count + free_inodes(free)
-        geometry = plan_geometry(content, inodes, -(-free // BLOCK), journal=options.journal)
+        geometry = plan_geometry(content, inodes, -(-free // BLOCK) + extent_blocks(free), journal=options.journal)
         if options.preallocate:
             target.allocate(geometry.blocks * BLOCK)
         time = plan.epoch if plan.epoch is not None else tree.epoch // 1_000_000_000
@@ -68,6 +68,14 @@ def free_space(size_buffer_mb: int, content: int) -> int:
     if size_buffer_mb:
         return size_buffer_mb * _MIB
     return min(max(content // 4, _LEAST_FREE), _MOST_FREE)
+
+
+def extent_blocks(free: int) -> int:
+    """Blocks for the extents of files that fill `free` bytes.
+
+    The kernel allocates late, in pieces that depend on its writeback, and sets metadata aside for the worst of them.
+    """
+    return 16 + free // BLOCK // 1024
 
 
 def free_inodes(free: int) -> int:
