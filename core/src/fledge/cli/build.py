@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fledge.cli.config_files import config_files
 from fledge.cli.terminal import Terminal
 from fledge.errors import UsageError
 
@@ -20,15 +21,7 @@ if TYPE_CHECKING:
 
 @click.command("build")
 @click.argument("what", required=False, metavar="[IMAGE]")
-@click.option(
-    "-c", "--config", type=click.Path(path_type=Path), help="The build's fledge.toml.  [default: ./fledge.toml]"
-)
-@click.option(
-    "-m",
-    "--manifest",
-    type=click.Path(path_type=Path),
-    help="The runtime's defaults.  [default: ./manifest.toml, if it is there]",
-)
+@config_files
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Where the artifact goes.  [default: ./NAME-rootfs.img]"
 )

@@ -7,19 +7,12 @@ from pathlib import Path
 
 import click
 
+from fledge.cli.config_files import config_files
 from fledge.cli.terminal import Terminal
 
 
 @click.command("validate")
-@click.option(
-    "-c", "--config", type=click.Path(path_type=Path), help="The build's fledge.toml.  [default: ./fledge.toml]"
-)
-@click.option(
-    "-m",
-    "--manifest",
-    type=click.Path(path_type=Path),
-    help="The runtime's defaults.  [default: ./manifest.toml, if it is there]",
-)
+@config_files
 @click.pass_obj
 def command(terminal: Terminal, config: Path | None, manifest: Path | None) -> None:
     """Checks fledge.toml and manifest.toml and tells all problems at once, each with file, key, value and what is allowed."""
