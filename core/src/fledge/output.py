@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -201,24 +202,23 @@ class Outputs:
         """Shows the artifact, then the manifest.
 
         No moment shows a manifest beside an artifact that is not its own: the old manifest goes first, and builds
-        of the same output take turns. Signals wait until it is over.
+        of the same output take turns. An interrupt comes too late: it would leave neither the old output nor the new.
         """
         assert self._artifact is not None
         assert self._manifest is not None
         part, manifest = self._manifest
         self._artifact.sync()
         folder = os.open(manifest.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
-            manifest.unlink(missing_ok=True)
-            self._artifact.commit()
-            part.commit(manifest)
-            os.fsync(folder)
+            with _uninterrupted():
+                manifest.unlink(missing_ok=True)
+                self._artifact.commit()
+                part.commit(manifest)
+                os.fsync(folder)
         except OSError as error:
             raise BuildError(f"can't write {manifest}: {error.strerror}") from error
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             os.close(folder)
         if manifest.parent != self._artifact.path.parent:
             sync_folder(self._artifact.path.parent)
@@ -231,3 +231,22 @@ class Outputs:
             self._artifact.discard()
         if self._manifest is not None:
             self._manifest[0].discard()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Drops the signals that end a build. Only the main thread can do so, which is where Python runs handlers.
+
+    A signal mask would not do: the kernel gives a signal that one thread blocks to another one, such as the display's.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {
+        number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
