@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import pty
 import shutil
 import tarfile
 from pathlib import Path
@@ -335,6 +336,33 @@ def test_a_pipe_gets_plain_lines(project: Project) -> None:
     assert "\r" not in done.stderr
     assert project.run("-q", "build").stderr == ""
     assert len(project.run("-v", "build").stderr) > len(project.run("build").stderr)
+
+
+@pytest.mark.parametrize(("variable", "live"), [(None, True), ("CI", False)])
+def test_a_terminal_shows_live_progress_and_ci_does_not(project: Project, variable: str | None, live: bool) -> None:
+    project.config()
+    project.environ |= {"TERM": "xterm-256color"} | ({variable: "true"} if variable else {})
+    screen, terminal = pty.openpty()
+    with project.start("build", stderr=terminal) as process:
+        os.close(terminal)
+        shown = b""
+        while chunk := _read(screen):
+            shown += chunk
+        out, _ = process.communicate()
+    os.close(screen)
+    assert process.returncode == 0
+    assert len(out.splitlines()) == 2, "the results are not on the terminal's stream"
+    assert (b"\x1b[" in shown) is live
+    assert b"squashfs" in shown
+    # Whoever hides the cursor shows it again.
+    assert shown.count(b"\x1b[?25l") == shown.count(b"\x1b[?25h")
+
+
+def _read(screen: int) -> bytes:
+    try:
+        return os.read(screen, 4096)
+    except OSError:  # EIO: nobody has the other side open any more.
+        return b""
 
 
 @pytest.mark.parametrize(
