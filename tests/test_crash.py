@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pty
 import random
 import re
 import signal
@@ -159,6 +160,30 @@ def test_case_088_an_ignored_signal_stays_ignored(output: Output) -> None:
         process.send_signal(signal.SIGHUP)
         process.communicate()
     assert process.returncode == 0
+
+
+def test_an_interrupt_puts_the_terminal_back(output: Output) -> None:
+    output.project.environ["TERM"] = "xterm"
+    screen, terminal = pty.openpty()
+    with output.project.start("build", "-o", output.artifact, stderr=terminal) as process:
+        os.close(terminal)
+        shown = b""
+        while chunk := _read(screen):
+            shown += chunk
+            if b"\x1b[?25l" in shown and process.poll() is None and b"interrupted" not in shown:
+                process.send_signal(signal.SIGINT)
+        process.communicate()
+    os.close(screen)
+    assert process.returncode == 130
+    assert shown.endswith(b"fledge: error: interrupted by SIGINT\r\n")
+    assert shown.rfind(b"\x1b[?25l") < shown.rfind(b"\x1b[?25h"), "the cursor is shown again"
+
+
+def _read(screen: int) -> bytes:
+    try:
+        return os.read(screen, 4096)
+    except OSError:  # EIO: nobody has the other side open any more.
+        return b""
 
 
 # System calls that fail or are the last

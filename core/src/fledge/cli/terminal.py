@@ -13,6 +13,7 @@ from typing import Any, Final, TextIO
 from fledge.errors import EXIT_INTERRUPTED, UsageError
 from fledge.progress import Level, Progress, Renderer, Stage
 
+_SHOW_CURSOR: Final = "\x1b[?25h"
 _RANK: Final = {"debug": 0, "info": 1, "warning": 2, "error": 3}
 
 
@@ -23,6 +24,7 @@ class Terminal:
         self._level: Level = "info"
         self._json = False
         self._renderer: Renderer | None = None
+        self._live = False
 
     def configure(self, *, verbose: bool = False, quiet: bool = False, log_format: str | None = None) -> None:
         """The global options. Raises UsageError when two exclude each other."""
@@ -45,6 +47,7 @@ class Terminal:
         ):
             from fledge.cli.live import LiveDisplay
 
+            self._live = True
             self._renderer = LiveDisplay()
         else:
             self._renderer = PlainLines(self._level)
@@ -83,11 +86,13 @@ class Terminal:
 
         kill_running()
         discard_open()
-        # The signal may have come amid a write to stderr, and Python's streams refuse to be entered again.
+        # The signal may have come amid a write to stderr, and Python's streams refuse to be entered again; or amid the
+        # start of the display, when it has hidden the cursor and can't be closed yet.
         with suppress(RuntimeError, OSError):
             self.close()
+        text = self._error_text(f"interrupted by {signal.Signals(number).name}")
         with suppress(OSError):
-            os.write(2, f"{self._error_text(f'interrupted by {signal.Signals(number).name}')}\n".encode())
+            os.write(2, f"{_SHOW_CURSOR if self._live else ''}{text}\n".encode())
         os._exit(EXIT_INTERRUPTED)
 
 
