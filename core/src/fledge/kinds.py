@@ -81,6 +81,9 @@ class Filesystem(Driver):
         Same tree and options, same bytes. What the format can't hold raises BuildError with the path.
         """
 
+    def import_ahead(self) -> None:
+        """Imports what pack_artifact will need. Called while the sources are fetched, if that takes a while."""
+
     @classmethod
     @abstractmethod
     def recognizes(cls, head: bytes) -> bool:

@@ -76,7 +76,10 @@ def _fetch(plugins: Plugins, plan: BuildPlan, context: BuildContext, requests: S
             raise BuildError(f"no plugin answered the request for {request}")
         return source
 
-    if len(requests) == 1:
-        return [fetch(requests[0])]
     with ThreadPoolExecutor(max(1, len(requests)), thread_name_prefix="fledge-fetch") as pool:
-        return list(pool.map(fetch, requests))
+        futures = [pool.submit(fetch, request) for request in requests]
+        # The threads wait for the network or are in C: what is to be imported later can be imported now.
+        for import_ahead in (plugins.filesystem.import_ahead, manifest.validator):
+            if not all(future.done() for future in futures):
+                import_ahead()
+        return [future.result() for future in futures]

@@ -28,6 +28,10 @@ class Ext4(Filesystem):
     options_model: ClassVar = Ext4Options
     options: Ext4Options
 
+    def import_ahead(self) -> None:
+        """See kinds.Filesystem.import_ahead."""
+        import fledge_fs_ext4.writer  # noqa: F401
+
     @hookimpl
     def pack_artifact(self, plan: BuildPlan, tree: Tree, target: ArtifactFile) -> Artifact:
         """See hookspecs.pack_artifact. Raises BuildError, with the path, for what ext4 can't hold."""

@@ -24,6 +24,11 @@ class Squashfs(Filesystem):
     options_model: ClassVar = SquashfsOptions
     options: SquashfsOptions
 
+    def import_ahead(self) -> None:
+        """See kinds.Filesystem.import_ahead."""
+        import fledge_fs_squashfs.blockstore
+        import fledge_fs_squashfs.writer  # noqa: F401
+
     @hookimpl
     def pack_artifact(self, plan: BuildPlan, tree: Tree, target: ArtifactFile) -> Artifact:
         """See hookspecs.pack_artifact. Compressed blocks come from the store where a build before made them."""
