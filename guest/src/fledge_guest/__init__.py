@@ -1,0 +1,1 @@
+"""Fledge's guest init."""
