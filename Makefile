@@ -2,7 +2,11 @@
 SHELL := /bin/bash
 # What the tests' oracles come from.
 ORACLES := apache2-utils attr busybox-static cpio docker-registry docker.io e2fsprogs libarchive-tools libcap2-bin \
-           mmdebstrap openssl skopeo squashfs-tools umoci util-linux
+           mmdebstrap openssl pigz skopeo squashfs-tools umoci util-linux zstd
+# Where a proxy inspects TLS, the machine knows its certificate and uv's own list does not.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
+export UV_SYSTEM_CERTS := 1
+endif
 export UV_COMPILE_BYTECODE := 1
 # Without it every run of the command would compile the workspace's modules again.
 unexport PYTHONDONTWRITEBYTECODE

@@ -6,14 +6,10 @@ The plugins of docs/plugins.md are installed as they stand there, and build.
 from __future__ import annotations
 
 import inspect
-import json
-import os
 import re
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import click
@@ -21,6 +17,7 @@ import pytest
 from fledge import config as configuration
 from fledge import drivers, hookspecs, kinds
 from fledge.cli.main import cli
+from fledge.testing.project import Project, site_packages
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -30,7 +27,11 @@ DOCUMENTS = sorted(
     for path in ROOT.rglob("*.md")
     if not any(part.startswith(".") or part == "build" for part in path.relative_to(ROOT).parts)
 )
-SOURCES = [*ROOT.glob("core/src/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]
+SOURCES = [
+    path
+    for path in [*ROOT.glob("core/src/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]
+    if "testing" not in path.parts
+]
 
 OF_THE_SYSTEM = {"HOME", "PATH", "TERM", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"}
 """Variables that mean what they mean everywhere."""
@@ -138,6 +139,13 @@ def test_the_configs_of_the_examples_are_right(path: Path) -> None:
     configuration.load(path, path.parent / "manifest.toml")
 
 
+@pytest.mark.parametrize("path", sorted(ROOT.glob("plugins/*/README.md")), ids=lambda path: path.parent.name)
+def test_the_readme_of_a_plugin_shows_its_keys_and_tells_how_it_is_tested(path: Path) -> None:
+    text = path.read_text()
+    assert re.search(r"^```toml$", text, re.MULTILINE)
+    assert "## Tests\n" in text
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("plugins/fs_*/README.md")), ids=lambda path: path.parent.name)
 def test_the_readme_of_a_filesystem_has_every_option(path: Path) -> None:
     text = re.findall(r"^```toml\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)[0]
@@ -179,120 +187,63 @@ def files(title: str) -> dict[str, str]:
     return dict(re.findall(r"^`([\w.]+)`:\n\n```\w+\n(.*?)^```", section, re.MULTILINE | re.DOTALL))
 
 
-def install(title: str, folder: Path) -> None:
-    """What pip does: the module, and metadata with the entry points."""
+def install(title: str, project: Project) -> None:
+    """What pip does: the modules, and metadata with the entry points."""
     found = files(title)
-    project = tomllib.loads(found.pop("pyproject.toml"))["project"]
+    described = tomllib.loads(found.pop("pyproject.toml"))["project"]
+    site = project.folder.parent / "site"
+    site_packages(site, described["name"], described["entry-points"])
     for name, text in found.items():
-        (folder / name).write_text(text)
-    metadata = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    )
-    points = "".join(
-        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in group_points.items())
-        for group, group_points in project["entry-points"].items()
-    )
-    (metadata / "entry_points.txt").write_text(points)
+        (site / name).write_text(text)
+    project.environ["PYTHONPATH"] = str(site)
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Path:
-    folder = tmp_path / "site"
-    folder.mkdir()
-    return folder
+def test_the_filesystem_of_the_tutorial_builds_and_reads_back(project: Project) -> None:
+    install("A filesystem from zero", project)
+    project.config("tar", more="blocking_factor = 1")
+
+    assert "fledge-fs-tar" in project.run("plugins").stdout
+    artifact = project.build()["artifact"]
+
+    assert project.manifest()["rootfs"]["format"] == "tar"
+    listing = subprocess.run(["tar", "--numeric-owner", "-tvf", artifact], capture_output=True, text=True, check=True)
+    assert "./bin -> usr/bin\n" in listing.stdout
+    assert "./usr/bin/app link to ./usr/bin/again\n" in listing.stdout
+    assert re.search(r"^-rw-r----- 0/8 +8 .* \./etc/motd$", listing.stdout, re.MULTILINE)
+    assert project.cat(artifact, "/etc/motd") == b"welcome\n"
+    project.config("squashfs")
+    assert project.inside(artifact) == project.inside(project.build("-o", "squashfs.img")["artifact"])
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A folder with an image and the configs to build it; the image is the demo's."""
-    sys.path.insert(0, str(ROOT / "examples" / "demo"))
-    try:
-        import_module("make_image").write_layout(b"\x7fELF, more or less", tmp_path / "image")
-    finally:
-        sys.path.pop(0)
-    (tmp_path / "manifest.toml").write_text('schema_version = "v1"\nname = "hello"\nversion = "1"\n')
-    return tmp_path
+def test_the_options_of_the_tutorial_are_checked(project: Project) -> None:
+    install("A filesystem from zero", project)
+    project.config("tar", more="blocking_factor = 0")
 
-
-def write_config(project: Path, filesystem: str, more: str = "") -> None:
-    (project / "fledge.toml").write_text(
-        'version = "1"\nstrategy = "oci_rootfs"\n[agent]\nsource_strategy = "none"\n'
-        f'[source]\nimage = "oci:image:latest"\n[filesystem]\ntype = "{filesystem}"\n{more}'
-    )
-
-
-def fledge(project: Path, site: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "fledge.cli.main", *arguments],
-        cwd=project,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(site),
-            "HOME": str(project),
-            "XDG_CACHE_HOME": str(project / "cache"),
-            "FLEDGE_CACHE_DIR": str(project / "store"),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    return done
-
-
-def test_the_filesystem_of_the_tutorial_builds_and_reads_back(project: Path, site: Path) -> None:
-    install("A filesystem from zero", site)
-    write_config(project, "tar", "blocking_factor = 1\n")
-
-    assert "fledge-fs-tar" in fledge(project, site, "plugins").stdout
-    fledge(project, site, "build")
-
-    artifact = project / "hello-rootfs.img"
-    manifest = json.loads((project / "hello.manifest.json").read_text())
-    assert manifest["rootfs"]["format"] == "tar"
-    listing = subprocess.run(
-        ["tar", "--numeric-owner", "--xattrs-include=*", "-tvvf", artifact], capture_output=True, text=True, check=True
-    ).stdout
-    assert "./usr/bin/hello link to ./usr/bin/hallo" in listing
-    assert "security.capability" in listing
-    assert "./bin -> usr/bin" in listing
-    inside = fledge(project, site, "inspect", str(artifact)).stdout
-    assert "/usr/bin/hello == /usr/bin/hallo" in inside
-    assert "security.capability=0x" in inside
-    motd = fledge(project, site, "inspect", str(artifact), "/etc/motd", "--cat").stdout
-    assert motd == "Built by fledge, without root.\n"
-
-
-def test_the_options_of_the_tutorial_are_checked(project: Path, site: Path) -> None:
-    install("A filesystem from zero", site)
-    write_config(project, "tar", "blocking_factor = 0\n")
-
-    problem = fledge(project, site, "validate", code=2).stderr
+    problem = project.run("validate", code=2).stderr
     assert "filesystem.blocking_factor" in problem
     assert "1 to 4096" in problem
-    assert '"blocking_factor"' in fledge(project, site, "schema", "fledge").stdout
+    assert '"blocking_factor"' in project.run("schema", "fledge").stdout
 
 
-def test_the_extension_of_the_tutorial_adds_its_section(project: Path, site: Path) -> None:
-    install("An extension from zero", site)
-    (project / "installed").write_text("C:Q1\nP:musl\nV:1.2.5-r0\nF:lib\n\nC:Q2\nP:zlib\nV:1.3.1-r2\n")
-    write_config(project, "squashfs", '[mappings]\n"installed" = "/lib/apk/db/installed"\n')
+def test_the_extension_of_the_tutorial_adds_its_section(project: Project) -> None:
+    install("An extension from zero", project)
+    (project.folder / "installed").write_text("C:Q1\nP:musl\nV:1.2.5-r0\nF:lib\n\nC:Q2\nP:zlib\nV:1.3.1-r2\n")
+    project.config(more='[mappings]\n"installed" = "/lib/apk/db/installed"')
 
-    fledge(project, site, "build")
+    project.build()
 
-    assert json.loads((project / "hello.manifest.json").read_text())["packages"] == [
+    assert project.manifest()["packages"] == [
         {"manager": "apk", "name": "musl", "version": "1.2.5-r0"},
         {"manager": "apk", "name": "zlib", "version": "1.3.1-r2"},
     ]
 
 
-def test_the_policy_of_the_tutorial_refuses(project: Path, site: Path) -> None:
-    install("A policy from zero", site)
-    write_config(project, "squashfs")
+def test_the_policy_of_the_tutorial_refuses(project: Project) -> None:
+    install("A policy from zero", project)
+    project.config()
 
-    done = fledge(project, site, "build", code=1)
+    said = project.run("build", code=1).stderr
 
-    assert done.stderr.endswith("fledge: error: /usr/bin/hallo has capabilities; the policy forbids them\n")
-    assert not list(project.glob("*hello*"))
+    assert said.endswith("fledge: error: /usr/bin/again is setuid; the policy forbids it\n")
+    assert not list(project.folder.glob("*.img"))
+    assert project.leftovers() == []

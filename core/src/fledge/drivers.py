@@ -82,19 +82,30 @@ def load(kind: str, name: str) -> type[Driver]:
             on_missing_entrypoints_callback=None,
             conflict_resolver=error_on_conflict,
         )
+        return manager[name].plugin
+    except KeyError:
+        raise unknown(kind, name) from None
     except MultipleMatches as error:
         raise UsageError(
             f"two installed distributions offer the {kind} {name!r}", hint="uninstall one of them"
         ) from error
-    for extension in manager:
-        return extension.plugin
-    raise unknown(kind, name)
 
 
 def unknown(kind: str, name: str) -> UsageError:
     """The error for a name that no installed distribution offers."""
-    there = ", ".join(names(kind)) or "none"
-    return UsageError(f"unknown {kind} {name!r}; installed: {there}", hint=f"try: pip install {package(kind, name)}")
+    from difflib import get_close_matches
+
+    there = list(names(kind))
+    if kind == "agent":
+        there.append("none")  # No driver's name, yet allowed.
+    near = get_close_matches(name, there, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return UsageError(
+        f"unknown {kind} {name!r}; installed: {', '.join(there) or 'none'}",
+        hint=f"{hint}otherwise try: pip install {package(kind, name)}"
+        if near
+        else f"try: pip install {package(kind, name)}",
+    )
 
 
 def package(kind: str, name: str) -> str:

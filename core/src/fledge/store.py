@@ -2,7 +2,7 @@
 
     blobs/<algorithm>/<hex>       what was downloaded whole: manifests, configs, agents
     layers/<algorithm>/<hex>/     a layer by its diff_id: `tar` (decompressed) and `index` (what stands where)
-    links/<kind>/<key>            small facts: which diff_id a compressed blob has
+    links/<kind>/<key>            small facts: what a URL gave, and with which ETag
     packs/<kind>/...              what a filesystem keeps for the next build (compressed blocks)
 
 Everything is written aside and renamed, so a reader never sees half a file, and two writers of one thing write the

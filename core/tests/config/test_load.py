@@ -184,7 +184,7 @@ class TestFiles:
         ),
         pytest.param(
             OCI + "[filesystem]\ntype = 'ext5'\n",
-            "filesystem.type: unknown filesystem 'ext5'; installed: cpio, ext4, squashfs (try: pip install fledge-fs-ext5)",
+            "filesystem.type: unknown filesystem 'ext5'; installed: cpio, ext4, squashfs (did you mean 'ext4'? otherwise try: pip install fledge-fs-ext5)",
             id="filesystem not installed",
         ),
         pytest.param(

@@ -20,7 +20,7 @@ from fledge.store import Store
 from fledge.testing import oracles
 from fledge.testing.tars import add_layer, archive, header, member
 from fledge.tree.ingest import Limits, ingest
-from fledge.tree.layer import Layer, find_layer, known_diff_id
+from fledge.tree.layer import Layer, find_layer
 from fledge.tree.merge import merge
 from fledge.values import Digest
 
@@ -91,7 +91,6 @@ def test_compressions(store: Store, case: str, step: int) -> None:
             "lock",
             f"layers/sha256/{DIFF_ID.hex}/index",
             f"layers/sha256/{DIFF_ID.hex}/tar",
-            f"links/diff_id/{Digest.of(BLOBS[case])}",
         ]
     )
 
@@ -193,7 +192,6 @@ def test_sha512(store: Store) -> None:
     layer = ingest(store, Descriptor(MEDIA_TYPE, blob, len(GZIP)), diff_id, [GZIP])
     assert layer.diff_id == diff_id
     assert (store.folder / "layers" / "sha512" / diff_id.hex / "tar").read_bytes() == TAR
-    assert known_diff_id(store, blob) == diff_id
     wrong = Digest("sha512", "0" * 128)
     with pytest.raises(BuildError, match="have the digest sha512:"):
         ingest(store, Descriptor(MEDIA_TYPE, wrong, len(GZIP)), diff_id, [GZIP])
@@ -270,19 +268,17 @@ def test_case_091_the_same_layer_several_times_at_once(store: Store) -> None:
     for layer in layers:
         assert bytes(layer.source.view(0, layer.source.size)) == TAR
     assert find_layer(store, DIFF_ID) is not None
-    assert len(kept(store)) == 4
+    assert len(kept(store)) == 3
 
 
 def test_found_again(store: Store) -> None:
     assert find_layer(store, DIFF_ID) is None
-    assert known_diff_id(store, Digest.of(GZIP)) is None
     new = take(store, GZIP)
     found = find_layer(Store(store.folder), DIFF_ID)
     assert found is not None
     assert found.diff_id == DIFF_ID
     assert found.index.paths == new.index.paths
     assert list(found.index.records()) == list(new.index.records())
-    assert known_diff_id(store, Digest.of(GZIP)) == DIFF_ID
     file = merge([found], 0).entries[b"zeros"]
     assert file.content.read() == bytes(500_000)  # type: ignore[attr-defined]
 
@@ -324,8 +320,3 @@ def test_half_a_layer_is_none(store: Store, damage: str) -> None:
         case "cut-index":
             os.truncate(folder / "index", 300)
     assert find_layer(store, DIFF_ID) is None
-
-
-def test_diff_id_that_is_not_one_is_not_known(store: Store) -> None:
-    store.put(b"sha256:../../x", "links", "diff_id", str(Digest.of(GZIP)))
-    assert known_diff_id(store, Digest.of(GZIP)) is None

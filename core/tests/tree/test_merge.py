@@ -126,6 +126,10 @@ TREES: dict[str, tuple[list[list[bytes]], dict[str, str]]] = {
         [[f("link/.wh..wh..opq"), d("link"), f(".wh.a")]],
         {"e": "/", "e/x": "e", "f": "lower", "link": "/"},
     ),
+    "case_012-the-symlink-goes-too": (
+        [[f(".wh.link"), f("link/.wh.x"), f(".wh.a")]],
+        {"e": "/", "f": "lower"},
+    ),
     "case_013": ([[h(".wh.a", "f"), h(".wh.e", "nowhere"), d(".wh.link")]], {"f": "lower"}),
     "case_014": (
         [[f(".wh.none"), f("none/.wh.x"), f("none/.wh..wh..opq"), f("f/.wh.x"), f(".wh.a")]],

@@ -73,7 +73,7 @@ def test_damaged_tars(damage: list[tuple[int, bytes]], cut: int, mended: bool, s
         assert len(index.paths) == len(list(index.records()))
     except BuildError as error:
         assert str(error).startswith("layer x: ")  # noqa: PT017
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 30
 
 
 NAMES = ["a", "b", "c"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import struct
 import uuid
@@ -16,6 +17,7 @@ from fledge.tree.inode import Directory, File
 from fledge.tree.tree import Tree
 from fledge_fs_ext4 import extents, xattrs
 from fledge_fs_ext4.allocator import Allocator
+from fledge_fs_ext4.directory import Index
 from fledge_fs_ext4.dirhash import hash_names
 from fledge_fs_ext4.geometry import has_backup, plan
 from hypothesis import given
@@ -70,7 +72,7 @@ def test_backups_stand_in_groups_0_1_and_powers_of_3_5_and_7() -> None:
 
 
 @given(
-    content=st.integers(0, 5_000_000),
+    content=st.integers(0, 25_000_000),
     inodes=st.integers(11, 3_000_000),
     free=st.integers(0, 8_000_000),
     journal=st.booleans(),
@@ -83,7 +85,7 @@ def test_any_geometry_has_room_for_what_was_asked(content: int, inodes: int, fre
     assert shape.blocks_per_group % 8 == 0
     assert (shape.groups - 1) * shape.blocks_per_group < shape.blocks <= shape.groups * shape.blocks_per_group
     allocator = Allocator(shape.first_free, shape.fixed)
-    allocator.take(1 + shape.journal_blocks + content)
+    allocator.take(1 + shape.journal_blocks + extents.most_tree_blocks([(0, shape.journal_blocks)]) + content)
     assert allocator.cursor <= shape.blocks
     used = sum(length for _, length in (*shape.fixed, *shape.tables, *allocator.used()))
     kernels = min(shape.blocks // 50, 4096)
@@ -112,6 +114,37 @@ def test_the_hash_does_not_depend_on_who_else_is_in_the_batch() -> None:
     names = [name[:255] for name in names]
     together = hash_names(names, seed)
     assert together[::97] == [hash_names([name], seed)[0] for name in names[::97]]
+
+
+def test_the_kernel_finds_names_of_any_bytes_through_the_index(pack: Pack, fsck: Fsck) -> None:
+    # Bytes from 0x80 on are where a hash of signed characters differs.
+    randomly = random.Random(2)
+    names = {bytes(randomly.choices(range(0x70, 0x100), k=randomly.randrange(1, 256))) for _ in range(900)}
+    file = File(EMPTY, 0o644)
+    tree = Tree(Directory(0o755))
+    tree.root.entries = dict.fromkeys(names, file)
+    image = pack(tree, size_buffer_mb=1)
+    fsck(image)
+    with mounted(image, "ext4") as folder:
+        for name in names:
+            os.lstat(os.fsencode(folder) + b"/" + name)
+
+
+def test_a_leaf_says_that_the_one_before_has_names_of_its_first_hash() -> None:
+    seed = bytes(range(16))
+    names = [(b"%06d" % i).rjust(60, b"n") for i in range(100_000)]
+    by_hash: dict[int, list[bytes]] = {}
+    for name, value in zip(names, hash_names(names, seed), strict=True):
+        by_hash.setdefault(value, []).append(name)
+    shared = max(value for value, group in by_hash.items() if len(group) == 2)
+    # 60 entries of 68 bytes fill a leaf: the first of the two is the sixtieth.
+    below = [group[0] for value, group in sorted(by_hash.items()) if value < shared][:59]
+    entries = [(name, 11, 1) for name in [*below, *by_hash[shared]]]
+    root, first, second = Index(2, 2, entries, seed).seal(0)
+    assert struct.unpack_from("<HHIII", root, 32) == (507, 2, 1, shared | 1, 2)
+    one, other = sorted(by_hash[shared])
+    assert all(name in first for name in [*below, one])
+    assert other in second
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,11 +26,9 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def pack(tmp_path: Path, store: Store) -> Pack:
     """Packs a tree with the driver, as a build does, and gives the image."""
-    count = 0
+    numbers = itertools.count()
 
     def pack(tree: Tree, *, jobs: int = 2, store: Store = store, epoch: int | None = None, **options: object) -> Path:
-        nonlocal count
-        count += 1
         chosen = SquashfsOptions.model_validate(options)
         driver = Squashfs("squashfs", chosen, BuildContext(store, jobs=jobs))
         plan = BuildPlan(
@@ -42,7 +41,7 @@ def pack(tmp_path: Path, store: Store) -> Pack:
             platform=Platform("linux", "amd64"),
             epoch=epoch,
         )
-        target = ArtifactFile(tmp_path / f"{count}.img")
+        target = ArtifactFile(tmp_path / f"{next(numbers)}.img")
         try:
             artifact = driver.pack_artifact(plan, tree, target)
             assert (artifact.path, artifact.format, artifact.tree) == (target.path, "squashfs", tree)

@@ -167,6 +167,14 @@ def test_case_075_a_target_of_4096_bytes_is_an_error(pack):
         pack(tree_of(s=Symlink(b"x" * 4096)))
 
 
+@pytest.mark.parametrize(("major", "minor"), [(4096, 0), (0, 1 << 20)])
+def test_a_device_number_that_linux_does_not_have_is_an_error(pack, major, minor):
+    with pytest.raises(
+        BuildError, match=f"^/d: squashfs can't hold the device number {major}:{minor}; at most 4095:1048575"
+    ):
+        pack(tree_of(d=CharDevice(major, minor, 0o600)))
+
+
 def test_case_076_65000_links(pack):
     tree, links = tree_of(), Directory(0o755)
     shared = file(b"shared")

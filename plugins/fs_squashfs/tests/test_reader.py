@@ -294,6 +294,20 @@ def test_a_name_that_leads_elsewhere_is_told(tmp_path, name):
         Squashfs.read_tree(path)
 
 
+def test_a_file_that_starts_far_away_is_told(tmp_path):
+    listing = struct.pack("<III", 0, 0, 1) + struct.pack("<HhHH", 32, 1, 2, 0) + b"f"
+    far = struct.pack("<HHHHIIQQQIIII", 9, 0o644, 0, 0, 0, 2, (1 << 64) - 1, 4096, 0, 1, 0xFFFFFFFF, 0, 0xFFFFFFFF)
+    path = tmp_path / "far.img"
+    path.write_bytes(Forged(directory(len(listing) + 3) + far + struct.pack("<I", 5), listing).raw)
+    with pytest.raises(BuildError, match="a file's blocks start at 18446744073709551615"):
+        Squashfs.read_tree(path)
+
+
+def test_a_folder_is_no_image(tmp_path):
+    with pytest.raises(BuildError, match="Is a directory"):
+        Squashfs.read_tree(tmp_path)
+
+
 def test_a_file_of_exabytes_is_told_before_memory_runs_out(tmp_path):
     listing = struct.pack("<III", 0, 0, 1) + struct.pack("<HhHH", 32, 1, 2, 0) + b"f"
     large = struct.pack("<HHHHIIQQQIIII", 9, 0o644, 0, 0, 0, 2, 96, 1 << 62, 0, 1, 0xFFFFFFFF, 0, 0xFFFFFFFF)

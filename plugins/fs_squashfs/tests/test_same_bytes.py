@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,14 @@ def test_a_warm_store_gives_what_a_cold_one_gives(pack, tmp_path, store):
     again = pack(mixed_tree(b"new" * 3000))
     assert warm.read_bytes() == cold.read_bytes()
     assert again.read_bytes() == cold.read_bytes()
+
+
+def test_case_091_builds_at_once_share_a_store(pack, tmp_path, store):
+    wanted = pack(mixed_tree(), store=fresh(tmp_path, "elsewhere")).read_bytes()
+    with ThreadPoolExecutor(3) as pool:
+        images = list(pool.map(lambda _: pack(mixed_tree()), range(3)))
+    assert [image.read_bytes() for image in images] == [wanted] * 3
+    assert pack(mixed_tree()).read_bytes() == wanted
 
 
 def test_source_date_epoch_is_the_time_of_the_image(pack):
@@ -139,14 +148,17 @@ def test_a_damaged_pack_never_reaches_an_image(pack, tmp_path, store, damage):
     assert pack(mixed_tree()).read_bytes() == wanted
 
 
-def test_what_a_damaged_pack_held_is_kept_anew(pack, store):
+def test_a_damaged_pack_is_replaced(pack, store):
     pack(mixed_tree())
-    (path,) = packs(store)
-    damage_blocks(path)
+    (damaged,) = packs(store)
+    damage_blocks(damaged)
     pack(mixed_tree())
-    count = len(packs(store))
+    (new,) = packs(store)
+    assert new != damaged
     pack(mixed_tree())
-    assert len(packs(store)) == count
+    again = packs(store)
+    pack(mixed_tree())
+    assert packs(store) == again, "everything is known again"
 
 
 def test_levels_and_block_sizes_do_not_share_blocks(pack, tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +74,33 @@ def test_a_registry_that_behaves(image: Fake, fetch: Any) -> None:
     image.server.asked.clear()
     assert fetch(f"{image.host}/app@{first.digest}").digest == first.digest
     assert image.server.asked == []
+
+
+def test_a_second_build_loads_no_http_client(image: Fake, fetch: Any, build: BuildContext) -> None:
+    # Importing requests takes longer than all the rest of what a registry adds to a second build.
+    image_of = fetch(f"{image.host}/app:1")
+    for name in ("app:1", f"app@{image_of.digest}"):
+        code = f"""if True:
+            import sys
+            from pathlib import Path
+            from fledge.options import NoOptions
+            from fledge.sources import ImageReference, ImageRequest
+            from fledge.testing.builds import context
+            from fledge.values import Platform
+            from fledge_transport_registry.driver import Registry
+            request = ImageRequest(ImageReference("docker", "//{image.host}/{name}"), Platform("linux", "amd64"))
+            found = Registry("docker", NoOptions(), context(Path("{build.store.folder}"))).fetch_image(request)
+            print(found.digest, *(name for name in ("requests", "urllib3", "ssl") if name in sys.modules))
+        """
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == [str(image_of.digest), *(["ssl"] if name == "app:1" else [])]
+
+
+def test_a_proxy(image: Fake, fetch: Any, build: BuildContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    build.environ["FLEDGE_INSECURE_REGISTRIES"] = "registry.invalid"  # type: ignore[index]
+    monkeypatch.setenv("http_proxy", image.server.url)
+    assert str(fetch("registry.invalid:5000/app:1").digest) == image.top["digest"]
+    assert {one.path.partition("/v2/")[0] for one in image.server.asked} == {"http://registry.invalid:5000"}
 
 
 def test_case_067_an_interrupted_download_goes_on_where_it_stopped(image: Fake, fetch: Any) -> None:

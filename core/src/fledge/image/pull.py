@@ -53,7 +53,7 @@ def pull_layers(
     from fledge.tree.ingest import ingest
     from fledge.tree.layer import find_layer
 
-    known = {diff_id: find_layer(context.store, diff_id) for diff_id in diff_ids}
+    known = {diff_id: find_layer(context.store, diff_id) for diff_id in dict.fromkeys(diff_ids)}
     missing = {
         diff_id: descriptor for descriptor, diff_id in zip(descriptors, diff_ids, strict=True) if known[diff_id] is None
     }

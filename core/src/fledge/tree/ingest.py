@@ -16,7 +16,7 @@ from fledge.store import Store
 from fledge.tree.ahead import Ahead
 from fledge.tree.content import FileSource
 from fledge.tree.decompress import decompress
-from fledge.tree.layer import INDEX, TAR, Layer, remember_diff_id
+from fledge.tree.layer import INDEX, TAR, Layer
 from fledge.tree.tar import TarReader
 from fledge.values import ByteSize, Digest
 
@@ -81,7 +81,6 @@ def ingest(
         source = FileSource(store.keep(tar, *place, TAR))
     # Last, because a layer is there when its index is.
     store.put(data, *place, INDEX)
-    remember_diff_id(store, descriptor.digest, diff_id)
     return Layer(diff_id, source, index)
 
 

@@ -12,8 +12,6 @@ from fledge.values import Digest
 
 TAR: Final = "tar"
 INDEX: Final = "index"
-_LINK: Final = "diff_id"
-_DIGEST_MAX: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +41,3 @@ def find_layer(store: Store, diff_id: Digest) -> Layer | None:
     store.touch(folder)
     return Layer(diff_id, source, index)
 
-
-def known_diff_id(store: Store, blob: Digest) -> Digest | None:
-    """What the compressed blob was found to hold when it was ingested; None where it never was."""
-    data = store.path("links", _LINK, str(blob))
-    try:
-        return Digest.parse(data.read_bytes()[:_DIGEST_MAX].decode("ascii", "replace"))
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def remember_diff_id(store: Store, blob: Digest, diff_id: Digest) -> None:
-    """For the next build, which then knows without fetching the blob."""
-    if known_diff_id(store, blob) != diff_id:
-        store.put(str(diff_id).encode(), "links", _LINK, str(blob))

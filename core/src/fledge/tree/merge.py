@@ -56,23 +56,26 @@ class _Merger:
 
     def apply_whiteouts(self) -> None:
         """Hides what the layer's markers name in the layers below."""
+        # All are looked up before any is applied: the symlink on the way to one may be what another hides.
+        hidden: list[tuple[Directory, bytes]] = []
+        parents: dict[bytes, Directory | None] = {}
         for path in self._layer.index.paths:
-            if WHITEOUT in path and _is_marker(path):
-                self._apply_whiteout(path)
-
-    def _apply_whiteout(self, path: bytes) -> None:
-        parent, _, name = path.rpartition(b"/")
-        hidden = name[len(WHITEOUT) :]
-        if hidden in (b"", b".", b".."):
-            self._fail(path, "a whiteout that names nothing to hide")
-        found = self._resolve(path, parent, hiding=True)
-        if found is None:
-            return
-        folder, _ = found
-        if name == OPAQUE:
-            folder.entries.clear()
-        else:
-            folder.entries.pop(hidden, None)
+            if WHITEOUT not in path or not _is_marker(path):
+                continue
+            parent, _, marker = path.rpartition(b"/")
+            if marker[len(WHITEOUT) :] in (b"", b".", b".."):
+                self._fail(path, "a whiteout that names nothing to hide")
+            if parent not in parents:
+                found = self._resolve(path, parent, hiding=True)
+                parents[parent] = found[0] if found is not None else None
+            folder = parents[parent]
+            if folder is not None:
+                hidden.append((folder, marker))
+        for folder, marker in hidden:
+            if marker == OPAQUE:
+                folder.entries.clear()
+            else:
+                folder.entries.pop(marker[len(WHITEOUT) :], None)
 
     def apply_entries(self) -> None:
         """Puts everything but the markers into the tree."""
@@ -135,7 +138,9 @@ class _Merger:
     def _link_target(self, path: bytes, target: bytes, folder: Directory, name: bytes) -> Inode:
         # Bound now: a later entry for the target's name makes a new inode, and this name keeps the old one.
         target_parent, _, target_name = target.rpartition(b"/")
-        found = self._resolve(path, target_parent, making=False)
+        found = self._parents.get(target_parent) or self._resolve(path, target_parent)
+        if found is not None:
+            self._parents[target_parent] = found
         inode = found[0].entries.get(target_name) if found is not None else None
         if found is None or inode is None or (found[0] is folder and target_name == name):
             self._fail(path, f"the hard link's target {show_path(target)} is not there when the link is made")

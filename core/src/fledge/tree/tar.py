@@ -159,7 +159,8 @@ class TarReader:
             fields: _Fields = unpack(data, at)
             name, ids_field, size_field, mtime_field, chksum, flag, _, magic, _, prefix, trailer = fields
             try:
-                # tar_format.byte_sum, spelt out.
+                # The sum of the header's bytes: Adler-32's low half is 1 + the sum modulo 65521, which half a header
+                # (256 * 255 = 65280) can't reach. sum() would take longer than all the rest.
                 half = at + 256
                 byte_sum = (adler32(data[at:half]) & 0xFFFF) + (adler32(data[half : at + 512]) & 0xFFFF) - 2
                 if known_sum(chksum) != byte_sum:

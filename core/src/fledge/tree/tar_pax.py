@@ -110,7 +110,9 @@ def xattrs(records: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
         elif key == _SELINUX:
             found.setdefault(b"security.selinux", value + b"\0")
         elif key.startswith(_ACL):
-            raise ValueError(f"the ACL in {key.decode('ascii', 'backslashreplace')} is in a form that is not supported")
+            raise ValueError(
+                f"the ACL in {key.decode('ascii', 'backslashreplace')} is not supported; SCHILY.xattr.system.posix_acl_access is"
+            )
     for name, value in found.items():
         if not 0 < len(name) <= NAME_MAX or b"\0" in name:
             raise ValueError(f"{name[:40]!r} is not a name of an extended attribute (1 to 255 bytes without NUL)")

@@ -46,7 +46,7 @@ class Ext4(Filesystem):
         if options.preallocate:
             target.allocate(geometry.blocks * BLOCK)
         time = plan.epoch if plan.epoch is not None else tree.epoch // 1_000_000_000
-        Writer(target, found, geometry, time).write()
+        Writer(target, found, geometry, time, self.context.progress).write()
         target.finish(geometry.blocks * BLOCK)
         return Artifact(target, self.name, tree)
 

@@ -24,6 +24,9 @@ from fledge_fs_ext4.format import (
 Extent = tuple[int, int, int]
 """First logical block, first block of the filesystem, how many."""
 
+Copy = tuple[int, Source, int, int]
+"""Bytes to copy: see ArtifactFile.copy."""
+
 _SHORTEST_STRETCH = 2048
 """A full inode table's blocks: backups of the superblock, around which data go, are never nearer to each other."""
 _MOST_BACKUPS = 25
@@ -96,8 +99,8 @@ def _node(entries: Sequence[bytes], depth: int, seed: int) -> bytes:
     return body + EXTENT_TAIL.pack(on_disk(extend(seed, body)))
 
 
-def copies(content: Content, placed: Sequence[Extent]) -> Iterator[tuple[int, Source, int, int]]:
-    """What to copy where (see ArtifactFile.copy) so that the extents hold the content."""
+def copies(content: Content, placed: Sequence[Extent]) -> Iterator[Copy]:
+    """What to copy where so that the extents hold the content."""
     at = 0
     for piece in content.pieces:
         done = 0

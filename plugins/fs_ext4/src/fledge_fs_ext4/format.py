@@ -145,8 +145,7 @@ INODE_MAP: Final = 60
 # i_blocks_high i_file_acl_high i_uid_high i_gid_high i_checksum_lo i_reserved
 # i_extra_isize i_checksum_hi i_ctime_extra i_mtime_extra i_atime_extra i_crtime i_crtime_extra i_version_hi i_projid
 # and the xattrs
-INODE_CODES: Final = "HHIIIIIHHIII60s" + "IIII" + "HHHHHH" + "HHIIIIIII" + f"{INODE_XATTR_ROOM}s"
-INODE: Final = struct.Struct("<" + INODE_CODES)
+INODE: Final = struct.Struct("<HHIIIIIHHIII60s" + "IIII" + "HHHHHH" + "HHIIIIIII" + f"{INODE_XATTR_ROOM}s")
 assert INODE.size == INODE_SIZE
 INODE_CHECKSUM_LO: Final = 0x7C
 INODE_CHECKSUM_HI: Final = 0x82

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fledge.errors import BuildError
 
 from fledge_fs_ext4.allocator import Allocator, Run
+from fledge_fs_ext4.extents import most_tree_blocks
 from fledge_fs_ext4.format import BLOCK, DESCRIPTORS_PER_BLOCK, INODES_PER_BLOCK, MAX_PER_GROUP
 
 MAX_BLOCKS = (1 << 32) - 1
@@ -122,7 +123,7 @@ def _attempt(blocks: int, content: int, inodes: int, free: int, *, journal: bool
         tables=tuple(allocator.used()),
         first_free=allocator.cursor,
     )
-    inside = 1 + journal_blocks + content
+    inside = 1 + journal_blocks + most_tree_blocks([(0, journal_blocks)]) + content
     needed = head * len(backups) + groups * (2 + table) + inside + free + min(blocks // 50, _KERNEL_RESERVE)
     needed = max(needed, allocator.ahead(inside).cursor, blocks)
     last, rest = divmod(needed, per_group)

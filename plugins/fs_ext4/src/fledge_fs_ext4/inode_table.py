@@ -12,16 +12,21 @@ from fledge_fs_ext4.format import (
     BLOCK_BITS,
     INODE_CHECKSUM_HI,
     INODE_CHECKSUM_LO,
-    INODE_CODES,
     INODE_EXTRA,
     INODE_SIZE,
+    INODE_XATTR_ROOM,
     TIME_MAX,
     TIME_MIN,
 )
 from fledge_fs_ext4.geometry import Geometry
 
-_NUMBERED = struct.Struct("<II" + INODE_CODES)
-"""Number and generation, which the checksum covers first, then the inode."""
+_NUMBERED = struct.Struct("<I4x" + "HHIIII4xHHII4x60s" + "4xII4x" + "HHHH4x" + f"H2xIIIII8x{INODE_XATTR_ROOM}s")
+"""Number and generation, which the checksum covers first, then INODE without the fields that are zero here.
+
+These are i_dtime, i_version, i_generation (also before), i_obso_faddr, the checksum itself, i_reserved,
+i_version_hi and i_projid.
+"""
+assert _NUMBERED.size == 8 + INODE_SIZE
 _HALF = struct.Struct("<H")
 _SECOND = 1_000_000_000
 
@@ -61,11 +66,31 @@ class InodeTable:
         low = seconds & 0xFFFFFFFF
         high = nanoseconds << 2 | (seconds + 0x80000000) >> 32
         record = _NUMBERED.pack(
-            *(ino, 0, mode, uid & 0xFFFF, size & 0xFFFFFFFF, low, low, low, 0, gid & 0xFFFF, links),
-            *(sectors & 0xFFFFFFFF, flags, 0, block_map),
-            *(0, xattr_block & 0xFFFFFFFF, size >> 32, 0),
-            *(sectors >> 32, xattr_block >> 32, uid >> 16, gid >> 16, 0, 0),
-            *(INODE_EXTRA, 0, high, high, high, low, high, 0, 0, xattr_body),
+            ino,
+            mode,
+            uid & 0xFFFF,
+            size & 0xFFFFFFFF,
+            low,
+            low,
+            low,
+            gid & 0xFFFF,
+            links,
+            sectors & 0xFFFFFFFF,
+            flags,
+            block_map,
+            xattr_block & 0xFFFFFFFF,
+            size >> 32,
+            sectors >> 32,
+            xattr_block >> 32,
+            uid >> 16,
+            gid >> 16,
+            INODE_EXTRA,
+            high,
+            high,
+            high,
+            low,
+            high,
+            xattr_body,
         )
         checksum = extend(self._seed, record) ^ INVERT
         group, index = divmod(ino - 1, self._geometry.inodes_per_group)

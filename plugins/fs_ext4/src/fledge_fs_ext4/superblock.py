@@ -95,11 +95,11 @@ def write(target: ArtifactFile, described: Description) -> None:
         target.write(start + BLOCK, table)
 
 
-def resize_map(geometry: Geometry) -> tuple[int, list[tuple[int, bytes]]]:
+def resize_map(geometry: Geometry, doubly: int) -> tuple[int, list[tuple[int, bytes]]]:
     """The resize inode's blocks: (how many, [(block, data)]); the first one is its doubly indirect block.
 
-    That one lists the reserved descriptor blocks behind the primary superblock, and each of these lists its own
-    copies behind the backups. The doubly indirect block stands at the geometry's first free block.
+    It lists the reserved descriptor blocks behind the primary superblock, and each of these lists its own
+    copies behind the backups. `doubly`: where the doubly indirect block stands.
     """
     indirect: dict[int, int] = {}
     blocks = []
@@ -113,7 +113,7 @@ def resize_map(geometry: Geometry) -> tuple[int, list[tuple[int, bytes]]]:
     for slot, block in indirect.items():
         words[slot % len(words)] = block
     count = 1 + geometry.reserved_descriptor_blocks * len(geometry.backups)
-    return count, [(geometry.first_free, struct.pack(f"<{len(words)}I", *words)), *blocks]
+    return count, [(doubly, struct.pack(f"<{len(words)}I", *words)), *blocks]
 
 
 def _block_bitmap(described: Description, group: int) -> tuple[bytes, int]:

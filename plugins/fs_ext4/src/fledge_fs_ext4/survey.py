@@ -60,6 +60,11 @@ def number(index: int) -> int:
     return FIRST_INO - 1 + index if index else ROOT_INO
 
 
+def _index(ino: int) -> int:
+    """The reverse of `number`."""
+    return 0 if ino == ROOT_INO else ino - FIRST_INO + 1
+
+
 def survey(tree: Tree) -> Survey:
     """Raises BuildError, with the path, for what ext4 can't hold."""
     found = Survey()
@@ -68,11 +73,11 @@ def survey(tree: Tree) -> Survey:
         try:
             index = found.indexes[ino] = Index(ino, parent, entries, found.hash_seed)
         except OverflowError:
-            path = _path(tree, found.inodes[ino - FIRST_INO + 1] if ino != ROOT_INO else tree.root)
+            path = _path(tree, found.inodes[_index(ino)])
             raise BuildError(
                 f"{path} has {len(entries)} entries; an ext4 folder holds {MAX_INDEXED} blocks of them"
             ) from None
-        found.metadata_blocks += index.blocks
+        found.metadata_blocks += index.blocks + most_tree_blocks([(0, index.blocks)])
     found.metadata_blocks += len(found.listings)
     _measure(tree, found)
     return found
@@ -96,7 +101,7 @@ def _number_inodes(tree: Tree, found: Survey) -> dict[int, tuple[int, list[Entry
         for name, inode in sorted(folder.entries.items()):
             child = numbers.get(inode)
             if child is None:
-                child = numbers[inode] = FIRST_INO - 1 + len(inodes)
+                child = numbers[inode] = number(len(inodes))
                 inodes.append(inode)
                 if isinstance(inode, Directory):
                     links.append(2)
@@ -105,7 +110,7 @@ def _number_inodes(tree: Tree, found: Survey) -> dict[int, tuple[int, list[Entry
                     links.append(1)
             else:
                 assert not isinstance(inode, Directory)
-                links[child - FIRST_INO + 1] += 1
+                links[_index(child)] += 1
             length = len(name)
             if length > MAX_NAME:
                 raise BuildError(
@@ -113,7 +118,7 @@ def _number_inodes(tree: Tree, found: Survey) -> dict[int, tuple[int, list[Entry
                 )
             size += (length + 11) & ~3
             entries.append((name, child, FILE_TYPES[inode.FORMAT]))
-        links[ino - FIRST_INO + 1 if ino != ROOT_INO else 0] += len(below)
+        links[_index(ino)] += len(below)
         listing = list_entries(entries, max(size, DIR_ROOM))
         digest.update(listing)
         if size <= DIR_ROOM:

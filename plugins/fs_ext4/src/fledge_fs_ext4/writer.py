@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 
 from fledge.output import ArtifactFile
-from fledge.tree.content import Content, Source
+from fledge.progress import Progress
+from fledge.tree.content import Content
 from fledge.tree.inode import Device, Directory, File, Inode, Symlink
 
 from fledge_fs_ext4 import extents, journal, superblock, xattrs
 from fledge_fs_ext4.allocator import Allocator, Run
 from fledge_fs_ext4.checksum import inode_seed
 from fledge_fs_ext4.directory import seal_list
+from fledge_fs_ext4.extents import Copy, Extent
 from fledge_fs_ext4.format import (
     BLOCK,
     BLOCK_BITS,
@@ -64,7 +65,12 @@ class _Metadata:
         """Where the next block will go."""
         return self._allocator.upcoming()
 
+    def used(self) -> list[Run]:
+        """Every run that was written."""
+        return self._allocator.used()
+
     def flush(self) -> None:
+        """Writes what is gathered."""
         if self._blocks:
             self._target.writev(self._first << BLOCK_BITS, self._blocks)
         self._blocks = []
@@ -73,57 +79,58 @@ class _Metadata:
 class Writer:
     """One filesystem. `write` may be called once."""
 
-    def __init__(self, target: ArtifactFile, found: Survey, shape: Geometry, time: int) -> None:
+    def __init__(self, target: ArtifactFile, found: Survey, shape: Geometry, time: int, progress: Progress) -> None:
         """`time`: seconds, for all times of the filesystem itself."""
         self._target = target
         self._found = found
         self._shape = shape
         self._time = time
+        self._progress = progress
         self._seed = found.checksum_seed
-        self._static = Allocator(shape.first_free, shape.fixed)
+        self._front = Allocator(shape.first_free, shape.fixed)
+        ((self._resize_block, _),) = self._front.take(1)
+        self._journal = self._front.take(shape.journal_blocks) if shape.journal_blocks else []
+        self._data = self._front.ahead(found.metadata_blocks + extents.most_tree_blocks([(0, shape.journal_blocks)]))
+        self._first_data = self._data.cursor
+        self._metadata = _Metadata(target, self._front.ahead(0))
         self._table = InodeTable(target, shape, self._seed)
-        self._copies: list[tuple[int, Source, int, int]] = []
         self._directories = [0] * shape.groups
+        self._copies: list[Copy] = []
 
     def write(self) -> None:
         """Writes everything; the target is to be finished at the geometry's size."""
-        shape, found = self._shape, self._found
-        # The doubly indirect block of the resize inode is the first free one.
-        self._static.take(1)
-        journal_runs = self._static.take(shape.journal_blocks) if shape.journal_blocks else []
-        metadata_blocks = self._static.ahead(0)
-        self._data = self._static.ahead(found.metadata_blocks)
-        first_data = self._data.cursor
-        self._metadata = _Metadata(self._target, metadata_blocks)
-
-        self._put(0, found.inodes[0])
+        inodes = self._found.inodes
+        self._put(0, inodes[0])
         self._put_resize_inode()
-        journal_map = self._put_journal(journal_runs) if journal_runs else None
-        for index in range(1, len(found.inodes)):
-            self._put(index, found.inodes[index])
+        journal_map = self._put_journal() if self._journal else None
+        for index in range(1, len(inodes)):
+            self._put(index, inodes[index])
         self._table.flush()
         self._metadata.flush()
-        assert metadata_blocks.cursor <= first_data
+        self._describe(journal_map)
+        self._target.settled(self._first_data << BLOCK_BITS)
+        self._copy_contents()
+
+    def _describe(self, journal_map: bytes | None) -> None:
+        shape, metadata = self._shape, self._metadata.used()
+        assert not metadata or sum(metadata[-1]) <= self._first_data
         uuid = _uuid(self._table.digest())
-        if journal_runs:
-            self._target.write(journal_runs[0][0] << BLOCK_BITS, journal.superblock(shape.journal_blocks, uuid))
-        used = [*shape.fixed, *shape.tables, *self._static.used(), *metadata_blocks.used(), *self._data.used()]
+        if self._journal:
+            self._target.write(self._journal[0][0] << BLOCK_BITS, journal.superblock(shape.journal_blocks, uuid))
         superblock.write(
             self._target,
             superblock.Description(
                 geometry=shape,
                 uuid=uuid,
-                hash_seed=found.hash_seed,
+                hash_seed=self._found.hash_seed,
                 checksum_seed=self._seed,
                 time=self._time,
-                used=used,
-                inodes=found.inode_count,
+                used=[*shape.fixed, *shape.tables, *self._front.used(), *metadata, *self._data.used()],
+                inodes=self._found.inode_count,
                 directories=self._directories,
                 journal_map=journal_map,
             ),
         )
-        self._target.settled(first_data << BLOCK_BITS)
-        self._copy_contents()
 
     def _put(self, index: int, inode: Inode) -> None:
         ino = number(index)
@@ -135,8 +142,7 @@ class Writer:
             block_map, blocks = self._map_content(ino, inode.content)
             flags = FLAG_EXTENTS
         elif isinstance(inode, Directory):
-            block_map, blocks, flags = self._place_directory(ino)
-            size = blocks * BLOCK
+            block_map, blocks, size, flags = self._place_directory(ino)
             links = links if links < MAX_LINKS else 1
             self._directories[(ino - 1) // self._shape.inodes_per_group] += 1
         elif isinstance(inode, Symlink):
@@ -174,7 +180,7 @@ class Writer:
         """Gives the content its blocks; i_block and how many blocks it takes."""
         pieces = content.pieces
         size = content.size
-        if not pieces:
+        if not pieces or not size:
             return _NO_EXTENTS, 0
         if len(pieces) == 1 and pieces[0].length == size and size <= MAX_EXTENT * BLOCK:
             count = (size + BLOCK - 1) >> BLOCK_BITS
@@ -192,7 +198,7 @@ class Writer:
         self._copies.extend(extents.copies(content, placed))
         return self._extent_root(ino, placed)
 
-    def _extent_root(self, ino: int, placed: list[extents.Extent]) -> tuple[bytes, int]:
+    def _extent_root(self, ino: int, placed: list[Extent]) -> tuple[bytes, int]:
         tree: list[int] = []
 
         def place(block: bytes) -> int:
@@ -202,23 +208,22 @@ class Writer:
         root = extents.root(placed, inode_seed(self._seed, ino), place)
         return root, sum(count for _, _, count in placed) + len(tree)
 
-    def _place_directory(self, ino: int) -> tuple[bytes, int, int]:
+    def _place_directory(self, ino: int) -> tuple[bytes, int, int, int]:
+        """Writes its blocks; i_block, how many blocks there are, i_size and i_flags."""
         seed = inode_seed(self._seed, ino)
         listing = self._found.listings.get(ino)
         if listing is not None:
-            return _one_extent(self._metadata.place(seal_list(listing, seed)), 1), 1, FLAG_EXTENTS
+            return _one_extent(self._metadata.place(seal_list(listing, seed)), 1), 1, BLOCK, FLAG_EXTENTS
         index = self._found.indexes[ino]
-        return *self._place_blocks(ino, index.seal(seed)), FLAG_EXTENTS | FLAG_INDEX
-
-    def _place_blocks(self, ino: int, blocks: Iterable[bytes]) -> tuple[bytes, int]:
         runs: list[Run] = []
-        for block in blocks:
+        for block in index.seal(seed):
             at = self._metadata.place(block)
             if runs and sum(runs[-1]) == at:
                 runs[-1] = runs[-1][0], runs[-1][1] + 1
             else:
                 runs.append((at, 1))
-        return self._extent_root(ino, list(extents.split(0, runs)))
+        block_map, blocks = self._extent_root(ino, list(extents.split(0, runs)))
+        return block_map, blocks, index.blocks * BLOCK, FLAG_EXTENTS | FLAG_INDEX
 
     def _place_xattrs(self, block: bytes) -> int:
         # The checksum has the block's number in it, so the block is sealed when its place is known.
@@ -228,16 +233,16 @@ class Writer:
         return at
 
     def _put_resize_inode(self) -> None:
-        count, blocks = superblock.resize_map(self._shape)
+        count, blocks = superblock.resize_map(self._shape, self._resize_block)
         for at, data in blocks:
             self._target.write(at << BLOCK_BITS, data)
-        block_map = struct.pack("<15I", *[0] * 13, blocks[0][0], 0)
+        block_map = struct.pack("<15I", *[0] * 13, self._resize_block, 0)
         self._put_reserved(RESIZE_INO, _INDIRECT_REACH * BLOCK, count, 0, block_map)
 
-    def _put_journal(self, runs: list[Run]) -> bytes:
+    def _put_journal(self) -> bytes:
         """Returns what the superblock keeps of the journal's inode."""
         size = self._shape.journal_blocks * BLOCK
-        block_map, blocks = self._extent_root(JOURNAL_INO, list(extents.split(0, runs)))
+        block_map, blocks = self._extent_root(JOURNAL_INO, list(extents.split(0, self._journal)))
         self._put_reserved(JOURNAL_INO, size, blocks, FLAG_EXTENTS, block_map)
         return block_map.ljust(INODE_MAP, b"\0") + struct.pack("<II", size >> 32, size & 0xFFFFFFFF)
 
@@ -247,17 +252,19 @@ class Writer:
         )
 
     def _copy_contents(self) -> None:
-        batch: list[tuple[int, Source, int, int]] = []
-        settle = _SETTLE
-        size = 0
-        for run in self._copies:
-            batch.append(run)
-            size += run[3]
-            if size >= settle:
-                self._target.copy(batch)
-                self._target.settled(run[0] + run[3])
-                batch, size = [], 0
-        self._target.copy(batch)
+        with self._progress.stage("writing ext4", sum(run[3] for run in self._copies)) as stage:
+            batch: list[Copy] = []
+            size = 0
+            for run in self._copies:
+                batch.append(run)
+                size += run[3]
+                if size >= _SETTLE:
+                    self._target.copy(batch)
+                    self._target.settled(run[0] + run[3])
+                    stage.advance(size)
+                    batch, size = [], 0
+            self._target.copy(batch)
+            stage.advance(size)
 
 
 def _one_extent(start: int, count: int) -> bytes:

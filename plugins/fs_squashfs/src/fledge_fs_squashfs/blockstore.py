@@ -4,9 +4,9 @@ A pack holds the blocks that one build compressed: the bytes, then an index of f
 
     packs/squashfs/<codec, level, library version>/<sha256 of the index>
 
-A pack appears whole (the store renames it), and is never changed. One whose footer or index is damaged is not used;
-a block whose checksum is wrong is compressed again. So whatever happens to the cache, the image's bytes are the same.
-A new pack holds only what no other had.
+A pack appears whole (the store renames it), and is never changed. One whose footer or index is damaged is removed, and
+so is one with a block whose checksum is wrong; the block is compressed again. So whatever happens to the cache, the
+image's bytes are the same. A new pack holds only what no other had.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from struct import Struct
 from typing import Final, Self
@@ -50,7 +51,8 @@ class BlockStore:
         for path in _packs(store.path("packs", _KIND, identity)):
             pack = _Pack.open(path)
             if pack is None:
-                progress.debug(f"the pack {path} in the cache is damaged and is not used")
+                progress.debug(f"the pack {path} in the cache is damaged and is removed")
+                _remove(path)
                 continue
             for number, key in enumerate(pack.keys()):
                 self._known[key] = pack, number
@@ -105,6 +107,12 @@ def _packs(folder: Path) -> Iterator[Path]:
         yield folder / name
 
 
+def _remove(path: Path) -> None:
+    """Lets the next build keep anew what a damaged pack held. Who has it open keeps what he sees."""
+    with suppress(OSError):
+        path.unlink()
+
+
 class _Pack:
     """A pack of a build before."""
 
@@ -144,17 +152,18 @@ class _Pack:
             return _NOTHING
         data = bytes(self._source.view(offset, length))
         self._source.release(offset, length)
-        return memoryview(data) if len(data) == length and isal_zlib.crc32(data) == checksum else None
+        if len(data) == length and isal_zlib.crc32(data) == checksum:
+            return memoryview(data)
+        _remove(self._path)
+        return None
 
     def _touch(self) -> None:
         """Packs are pruned by age, and this one is of use."""
         with self._lock:
             if not self._used:
                 self._used = True
-                try:
+                with suppress(OSError):  # Pruned by hand, or another user's: it serves all the same.
                     os.utime(self._path)
-                except OSError:  # Another user's cache, or pruned by hand: it serves all the same.
-                    return
 
 
 class _NewPack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from struct import Struct
 from typing import Final, Protocol
 
@@ -44,9 +45,7 @@ class Xz:
         dictionary = max(block_size, METADATA_SIZE)
         self._filters = [{"id": lzma.FILTER_LZMA2, "preset": level, "dict_size": dictionary}]
         # The standard library does not tell liblzma's version; the interpreter's is the nearest there is.
-        import sys
-
-        self.identity = f"xz-{level}-{dictionary}-{sys.version_info[0]}.{sys.version_info[1]}.{sys.version_info[2]}"
+        self.identity = f"xz-{level}-{dictionary}-{platform.python_version()}"
         self.options = b""
 
     def compress(self, data: bytes | memoryview) -> bytes | None:

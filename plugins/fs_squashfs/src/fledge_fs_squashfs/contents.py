@@ -40,7 +40,12 @@ class BlocksSource:
     __slots__ = ("_image", "_sizes", "_starts", "size")
 
     def __init__(self, image: Image, start: int, sizes: array[int], size: int) -> None:
-        """`sizes`: of the blocks as stored. `size`: bytes that they hold, without a tail in a fragment."""
+        """`sizes`: of the blocks as stored. `size`: bytes that they hold, without a tail in a fragment.
+
+        Raises BuildError when they start outside of the image.
+        """
+        if start > image.superblock.used:
+            raise image.corrupt(f"a file's blocks start at {start}")
         self._image = image
         self._sizes = sizes
         self._starts = array("Q", accumulate((stored & ~fs.DATA_RAW for stored in sizes), initial=start))

@@ -6,7 +6,6 @@ import hashlib
 from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from struct import Struct
 from typing import Final, Protocol
 
 from fledge.progress import Stage
@@ -14,12 +13,13 @@ from fledge.tree.content import Content
 
 from fledge_fs_squashfs.appender import Appender
 from fledge_fs_squashfs.compress import Codec
-from fledge_fs_squashfs.fingerprint import RECORD, Reader, fingerprints
+from fledge_fs_squashfs.fingerprint import RECORD, fingerprints
 from fledge_fs_squashfs.format import DATA_RAW, FRAGMENT, INVALID_32
+from fledge_fs_squashfs.parts import ContentReader
 from fledge_fs_squashfs.workers import ordered
 
 _WINDOW_PER_JOB: Final = 6
-_CUT: Final = Struct("<H")
+_NO_BLOCKS: Final = array("I")
 
 
 class StoredFile:
@@ -29,15 +29,11 @@ class StoredFile:
 
     def __init__(self) -> None:
         self.start = 0
-        self.sizes: array[int] | tuple[()] = ()
+        self.sizes = _NO_BLOCKS
         self.fragment = INVALID_32
         self.offset = 0
         self.sparse = 0
         """Bytes in blocks of zeros."""
-
-    def encoded_sizes(self) -> bytes:
-        """The sizes as the inode has them."""
-        return bytes(self.sizes) if isinstance(self.sizes, tuple) else self.sizes.tobytes()
 
 
 EMPTY_FILE: Final = StoredFile()
@@ -116,7 +112,7 @@ class DataSection:
             else:
                 if not stored_file.start:
                     stored_file.start = start
-                stored_file.sizes[block.index] = size  # type: ignore[index]
+                stored_file.sizes[block.index] = size
             stage.advance(block.length)
         return result
 
@@ -125,7 +121,7 @@ class DataSection:
         kept = self._kept.get(block.key)
         if kept:
             return kept, False, False
-        reader = Reader()
+        reader = ContentReader()
         parts = [reader.read(*part) for part in block.parts]
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         compressed = self._codec.compress(data) if kept is None else None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from struct import Struct
 from typing import Final
 
-from fledge.tree.content import Content, Source
+from fledge.tree.content import Content
 
+from fledge_fs_squashfs.parts import ContentReader
 from fledge_fs_squashfs.workers import ordered
 
 RECORD: Final = Struct("<Q32s")
@@ -23,55 +23,6 @@ _Unit = tuple[int, Content, int]
 """Which content, itself, and the number of the block."""
 
 
-class Reader:
-    """Reads parts of contents, and in the end gives the sources' memory back."""
-
-    __slots__ = ("_spans",)
-
-    def __init__(self) -> None:
-        self._spans: dict[int, tuple[Source, int, int]] = {}
-
-    def read(self, content: Content, start: int, length: int) -> bytes | memoryview:
-        """`length` bytes from `start`, holes as zeros; a view of the source where one piece covers them."""
-        pieces = content.pieces
-        at = 0 if len(pieces) == 1 else max(0, bisect_right(pieces, start, key=_offset) - 1)
-        if at < len(pieces):
-            piece = pieces[at]
-            inside = start - piece.offset
-            if inside >= 0 and inside + length <= piece.length:
-                return self._view(piece.source, piece.start + inside, length)
-        whole = bytearray(length)
-        end = start + length
-        while at < len(pieces) and pieces[at].offset < end:
-            piece = pieces[at]
-            first = max(start, piece.offset)
-            last = min(end, piece.offset + piece.length)
-            if first < last:
-                whole[first - start : last - start] = self._view(
-                    piece.source, piece.start + first - piece.offset, last - first
-                )
-            at += 1
-        return bytes(whole)
-
-    def _view(self, source: Source, start: int, length: int) -> memoryview:
-        end = start + length
-        known = self._spans.get(id(source))
-        if known is not None:
-            self._spans[id(source)] = (source, min(known[1], start), max(known[2], end))
-        else:
-            self._spans[id(source)] = (source, start, end)
-        return source.view(start, length)
-
-    def release(self) -> None:
-        """No view is used any more."""
-        for source, first, last in self._spans.values():
-            source.release(first, last - first)
-
-
-def _offset(piece: object) -> int:
-    return piece.offset  # type: ignore[attr-defined, no-any-return]
-
-
 def fingerprints(pool: Executor, contents: Sequence[Content], block_size: int) -> list[bytes]:
     """For each content the RECORDs of its blocks; two contents of one size are equal when these are."""
     found: list[list[bytes]] = [[] for _ in contents]
@@ -79,7 +30,7 @@ def fingerprints(pool: Executor, contents: Sequence[Content], block_size: int) -
     pack = RECORD.pack
 
     def digest(units: list[_Unit]) -> list[bytes]:
-        reader = Reader()
+        reader = ContentReader()
         digests = []
         for _, content, block in units:
             start = block * block_size

@@ -1,4 +1,4 @@
-"""The on-disk structures of squashfs 4.0: declarations only.
+"""The on-disk structures of squashfs 4.0: declarations, and the encoding of single numbers.
 
 Everything is little-endian. Sources: Linux Documentation/filesystems/squashfs.rst and
 fs/squashfs/squashfs_fs.h, and the "Squashfs Binary Format" description that squashfs-tools-ng publishes.
@@ -10,6 +10,8 @@ the end of the one before and refuses gaps.
 
 from __future__ import annotations
 
+import sys
+from array import array
 from struct import Struct
 from typing import Final
 
@@ -53,6 +55,8 @@ MAX_SYMLINK: Final = 4095
 """The kernel refuses targets longer than a page; PATH_MAX counts a NUL."""
 MAX_TIME: Final = (1 << 32) - 1
 """Unsigned seconds since 1970: up to the year 2106."""
+MAX_MAJOR: Final = (1 << 12) - 1
+MAX_MINOR: Final = (1 << 20) - 1
 
 # Inode types of the directory entries; an inode in the extended form adds EXTENDED.
 TYPE_DIRECTORY: Final = 1
@@ -126,3 +130,12 @@ def device_number(major: int, minor: int) -> int:
 def device_pair(number: int) -> tuple[int, int]:
     """Major and minor of a device number."""
     return (number >> 8) & 0xFFF, (number & 0xFF) | ((number >> 12) & 0xFFF00)
+
+
+def little_endian(values: array[int]) -> array[int]:
+    """Between this machine's byte order and the format's, either way."""
+    if sys.byteorder == "little":
+        return values
+    swapped = values[:]
+    swapped.byteswap()
+    return swapped

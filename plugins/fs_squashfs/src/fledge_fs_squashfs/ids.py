@@ -6,7 +6,7 @@ from array import array
 
 from fledge.errors import BuildError
 
-from fledge_fs_squashfs.format import MAX_IDS
+from fledge_fs_squashfs.format import MAX_IDS, little_endian
 
 
 class IdTable(dict[int, int]):
@@ -23,4 +23,4 @@ class IdTable(dict[int, int]):
 
     def encode(self) -> bytes:
         """The table, before compression."""
-        return array("I", self).tobytes()
+        return little_endian(array("I", self)).tobytes()

@@ -38,7 +38,7 @@ class Image:
             raise BuildError(f"can't read {path}: {error.strerror}") from error
         weakref.finalize(self, os.close, self._fd)
         try:
-            self.superblock = Superblock.decode(os.pread(self._fd, fs.SUPERBLOCK.size, 0), os.fstat(self._fd).st_size)
+            self.superblock = Superblock.decode(self._pread(fs.SUPERBLOCK.size, 0), os.fstat(self._fd).st_size)
             self._codec: Codec = decoder(self.superblock.compressor)
         except BuildError as error:
             raise self.corrupt(error.message) from error
@@ -54,7 +54,7 @@ class Image:
         """Bytes as they stand in the file."""
         if offset + length > self.superblock.used:
             raise self.corrupt(f"something at {offset} reaches past its end")
-        data = os.pread(self._fd, length, offset)
+        data = self._pread(length, offset)
         if len(data) != length:
             raise self.corrupt("it became shorter while it was read")
         return data
@@ -100,6 +100,12 @@ class Image:
         per_block = fs.METADATA_SIZE // size
         (block,) = fs.U64.unpack(self.read(table + index // per_block * fs.U64.size, fs.U64.size))
         return Cursor(self, block, index % per_block * size).take(size)
+
+    def _pread(self, length: int, offset: int) -> bytes:
+        try:
+            return os.pread(self._fd, length, offset)
+        except OSError as error:
+            raise BuildError(f"can't read {self.path}: {error.strerror}") from error
 
     def _decompress(self, data: bytes, limit: int, offset: int) -> bytes:
         try:

@@ -66,7 +66,7 @@ class LeafWriter:
                         kind + fs.EXTENDED, inode.mode, uid, gid, mtime, number, file.start, size, file.sparse,
                         links, file.fragment, file.offset, xattrs,
                     )  # fmt: skip
-                append(head + file.encoded_sizes() if file.sizes else head)
+                append(head + fs.little_endian(file.sizes).tobytes() if file.sizes else head)
             else:
                 append(self._other(inode, kind, (inode.mode, uid, gid, mtime, number, links), xattrs))
         return positions, bytes(kinds)
@@ -85,6 +85,11 @@ class LeafWriter:
             body = fs.SYMLINK.pack(kind, *common, len(target)) + target
             return body + fs.U32.pack(xattrs) if extended else body
         if isinstance(inode, Device):
+            if inode.major > fs.MAX_MAJOR or inode.minor > fs.MAX_MINOR:
+                raise BuildError(
+                    f"{path_of(self._inventory.root.inode, inode)}: squashfs can't hold the device number "
+                    f"{inode.major}:{inode.minor}; at most {fs.MAX_MAJOR}:{fs.MAX_MINOR} is allowed"
+                )
             number = fs.device_number(inode.major, inode.minor)
             return fs.LDEVICE.pack(kind, *common, number, xattrs) if extended else fs.DEVICE.pack(kind, *common, number)
         return fs.LIPC.pack(kind, *common, xattrs) if extended else fs.IPC.pack(kind, *common)

@@ -159,7 +159,7 @@ class _TreeReader:
         count = size // block_size if tail else -(-size // block_size)
         if tail and size % block_size == 0:
             raise self._image.corrupt("a file without a tail is in a fragment block")
-        sizes = array("I", cursor.take(4 * count))
+        sizes = fs.little_endian(array("I", cursor.take(4 * count)))
         source = self._fragment(fragment) if tail else None
         return File(content(self._image, start, sizes, size, source, offset), *common, self._xattrs_of(xattrs))
 

@@ -82,7 +82,7 @@ class _Writer:
         inode_start = self._append_blocks(inodes.finish())
         listing_start = self._append_blocks(listings.finish())
         fragment_start = self._append_flat(b"".join(fragments))
-        export_start = self._append_flat(array("Q", references).tobytes())
+        export_start = self._append_flat(fs.little_endian(array("Q", references)).tobytes())
         id_start = self._append_flat(self._ids.encode())
         xattr_start = self._append_xattrs()
         used = out.position

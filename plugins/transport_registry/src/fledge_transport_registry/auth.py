@@ -12,16 +12,18 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode, urlsplit
 
 from fledge.errors import BuildError
 from fledge.image.fields import load_object
 from fledge.retry import connection_errors, connection_reason
 
-from fledge_transport_registry.credentials import Credentials
 from fledge_transport_registry.http import Http, read_all, shown
 from fledge_transport_registry.reference import RegistryReference
+
+if TYPE_CHECKING:
+    from fledge_transport_registry.credentials import Credentials
 
 TOKEN_LIMIT: Final = 1 << 20
 """Bytes of a token server's answer."""

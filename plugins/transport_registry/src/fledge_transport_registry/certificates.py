@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fledge.errors import BuildError
+
+if TYPE_CHECKING:
+    import ssl
 
 
 def folders(host: str, environ: Mapping[str, str]) -> Iterator[Path]:
@@ -23,6 +26,8 @@ def tls_context(host: str, environ: Mapping[str, str]) -> ssl.SSLContext:
 
     Raises BuildError when one of them is malformed.
     """
+    import ssl
+
     context = ssl.create_default_context()
     for folder in folders(host, environ):
         for path in sorted(folder.iterdir()):

@@ -18,6 +18,7 @@ from fledge.values import Digest
 
 from fledge_transport_registry.auth import Authenticator
 from fledge_transport_registry.http import CHUNK, Http, read_all
+from fledge_transport_registry.probe import head_digest
 from fledge_transport_registry.reference import RegistryReference
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ class RegistryImage:
         """The digest of the tag, by a HEAD request: registries that limit pulls don't count those."""
         if self._reference.digest is not None:
             return self._reference.digest
-        with self._request("HEAD", f"manifests/{self._reference.tag}", _ACCEPT) as response:
+        path = f"manifests/{self._reference.tag}"
+        if (digest := head_digest(self._url(path), _ACCEPT)) is not None:
+            return digest
+        with self._request("HEAD", path, _ACCEPT) as response:
             if response.status_code == 404:
                 raise self._no_image(b"")
             told = response.headers.get("Docker-Content-Digest")
@@ -123,9 +127,12 @@ class RegistryImage:
             )
         return begin
 
+    def _url(self, path: str) -> str:
+        return f"{self._base}/v2/{self._reference.repository}/{path}"
+
     def _request(self, method: str, path: str, headers: Mapping[str, str]) -> Response:
         """The answer after redirects, retries and, once, new authorization."""
-        url = f"{self._base}/v2/{self._reference.repository}/{path}"
+        url = self._url(path)
         for renewed in (False, True):
             secret = self._auth.header
             authorization = {"Authorization": secret} if secret is not None else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from fledge.image.pull import pull
 from fledge.kinds import Transport
@@ -12,9 +13,13 @@ from fledge.sources import ImageRequest, ImageSource
 from fledge_transport_registry.auth import Authenticator
 from fledge_transport_registry.certificates import folders, tls_context
 from fledge_transport_registry.client import RegistryImage
-from fledge_transport_registry.credentials import find_credentials
 from fledge_transport_registry.http import Http
 from fledge_transport_registry.reference import RegistryReference
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from fledge_transport_registry.credentials import Credentials
 
 
 class Registry(Transport):
@@ -29,13 +34,19 @@ class Registry(Transport):
 
     def _access(self, reference: RegistryReference) -> RegistryImage:
         environ = self.context.environ
-        scheme = "http" if speaks_plain_http(reference, environ) else "https"
-        base = f"{scheme}://{reference.endpoint}"
-        http = Http()
-        if scheme == "https":
-            http.trust(f"{base}/", tls_context(reference.host, environ))
-        auth = Authenticator(reference, base, http, lambda: find_credentials(reference, environ, self.context.progress))
-        return RegistryImage(reference, base, http, auth)
+
+        def trust() -> tuple[str, SSLContext]:
+            return f"{base}/", tls_context(reference.host, environ)
+
+        def find() -> Credentials | None:
+            from fledge_transport_registry.credentials import find_credentials
+
+            return find_credentials(reference, environ, self.context.progress)
+
+        plain = speaks_plain_http(reference, environ)
+        base = f"{'http' if plain else 'https'}://{reference.endpoint}"
+        http = Http(None if plain else trust)
+        return RegistryImage(reference, base, http, Authenticator(reference, base, http, find))
 
 
 def speaks_plain_http(reference: RegistryReference, environ: Mapping[str, str]) -> bool:

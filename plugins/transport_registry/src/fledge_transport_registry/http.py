@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -13,22 +14,23 @@ from fledge.retry import attempts, connection_errors, connection_reason, worth_r
 if TYPE_CHECKING:
     import ssl
 
-    from requests import Response
+    from requests import Response, Session
     from requests.adapters import HTTPAdapter
 
 CHUNK: Final = 1 << 20
 """Bytes asked for at once: the interpreter lock is free while the kernel copies."""
 
+Trust = Callable[[], "tuple[str, ssl.SSLContext]"]
+
 
 class Http:
     """A pool of connections. Safe to use from several threads."""
 
-    def __init__(self) -> None:
-        self._session = new_session()
-
-    def trust(self, origin: str, context: ssl.SSLContext) -> None:
-        """Connections to the URLs that begin with `origin` are made with this context."""
-        self._session.mount(origin, _adapter(context))
+    def __init__(self, trust: Trust | None = None) -> None:
+        """`trust`: gives the beginning of URLs and the certificates to ask them with."""
+        self._trust = trust
+        self._opened: Session | None = None
+        self._lock = threading.Lock()
 
     def send(
         self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None = None
@@ -41,7 +43,7 @@ class Http:
 
         for attempt in attempts():
             try:
-                response = follow(self._session, url, headers, method=method, form=form)
+                response = follow(self._session(), url, headers, method=method, form=form)
             except requests.exceptions.SSLError as error:
                 host = urlsplit(url).netloc
                 raise BuildError(
@@ -58,6 +60,16 @@ class Http:
             with response:
                 attempt.failed(f"{shown(url)} answered {response.status_code}", response.headers)
         raise AssertionError("the last attempt raises")
+
+    def _session(self) -> Session:
+        # Not before it is needed: when the store has all of an image, nobody is asked for anything.
+        with self._lock:
+            if self._opened is None:
+                self._opened = new_session()
+                if self._trust is not None:
+                    origin, context = self._trust()
+                    self._opened.mount(origin, _adapter(context))
+            return self._opened
 
 
 def read_all(response: Response, limit: int) -> bytes:
