@@ -4,12 +4,13 @@
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
+
 #include <unistd.h>
 
 #include "files.h"
 #include "power.h"
 #include "say.h"
+#include "system.h"
 
 static bool delete_entry(int folder, const char *name, void *context)
 {
@@ -49,6 +50,6 @@ void switch_root(const char *root)
 void pivot_into(const char *root)
 {
     // pivot_root(2): with both at the same place the old root ends up on top, to be unmounted.
-    if (chdir(root) != 0 || syscall(SYS_pivot_root, ".", ".") != 0 || umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
+    if (chdir(root) != 0 || pivot_root(".", ".") != 0 || umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
         die_errno("cannot make ", root, " the root");
 }

@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 ssize_t read_file(const char *path, char *buffer, size_t size)
@@ -99,10 +98,10 @@ bool for_each_entry(int folder, bool (*visit)(int, const char *, void *), void *
     _Alignas(struct dirent) char buffer[2048];
 
     for (;;) {
-        long got = syscall(SYS_getdents64, folder, buffer, sizeof buffer);
+        int got = getdents(folder, (struct dirent *)buffer, sizeof buffer);
         if (got <= 0)
             return got == 0;
-        for (long at = 0; at < got;) {
+        for (int at = 0; at < got;) {
             const struct dirent *entry = (const struct dirent *)(buffer + at);
             at += entry->d_reclen;
             if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)

@@ -5,13 +5,13 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "files.h"
 #include "power.h"
 #include "say.h"
+#include "system.h"
 
 #define COMPRESSED_FILE 4 // MODULE_INIT_COMPRESSED_FILE of linux/module.h
 
@@ -31,7 +31,7 @@ static void load_file(const char *path)
 
     if (fd < 0)
         die_errno("cannot open the module ", path);
-    if (syscall(SYS_finit_module, fd, "", plain ? 0 : COMPRESSED_FILE) != 0 && errno != EEXIST) {
+    if (finit_module(fd, "", plain ? 0 : COMPRESSED_FILE) != 0 && errno != EEXIST) {
         if (!plain && (errno == EINVAL || errno == EOPNOTSUPP || errno == ENOEXEC))
             die("cannot load the module ", path, ": kernel ", kernel.release,
                 " does not decompress it (CONFIG_MODULE_DECOMPRESS); it is needed as plain .ko");

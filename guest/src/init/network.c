@@ -1,10 +1,10 @@
 #include "network.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <net/route.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -62,10 +62,10 @@ static void put_address(struct sockaddr *to, const struct address *address)
 
 static struct address netmask(unsigned prefix)
 {
-    uint32_t bits = htonl(prefix == 0 ? 0 : UINT32_MAX << (32 - prefix));
-    struct address mask;
+    struct address mask = {{0}};
 
-    memcpy(mask.octets, &bits, sizeof bits);
+    for (unsigned bit = 0; bit < prefix; bit++)
+        mask.octets[bit / 8] |= (uint8_t)(0x80 >> bit % 8);
     return mask;
 }
 
