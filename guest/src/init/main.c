@@ -40,6 +40,8 @@ static void load_params(void)
     if (!parse_params(line, &params, &error))
         die("kernel parameter ", error.parameter, "=", error.value, ": allowed is ", error.allowed);
     power_set(params.shutdown);
+    if (params.trace)
+        trace_enable();
     if (params.unknown != NULL)
         warn("unknown kernel parameter ", params.unknown);
 }

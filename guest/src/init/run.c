@@ -76,6 +76,7 @@ static void prepare(const struct workload *workload, const struct identity *iden
 
 _Noreturn static void become_workload(const struct workload *workload, const struct identity *identity, int failure)
 {
+    const char *workdir = workload->workdir == NULL ? "/" : workload->workdir;
     sigset_t none;
 
     sigemptyset(&none);
@@ -84,12 +85,13 @@ _Noreturn static void become_workload(const struct workload *workload, const str
     setsid();
     ioctl(STDIN_FILENO, TIOCSCTTY, 1);
 
-    if (setgroups(identity->groups, identity->group) != 0 ||
+    // Before the user changes, as container engines do it: the folder may be closed to that user.
+    if (chdir(workdir) != 0)
+        complain_errno("cannot enter the working directory ", workdir);
+    else if (setgroups(identity->groups, identity->group) != 0 ||
         setresgid(identity->gid, identity->gid, identity->gid) != 0 ||
         setresuid(identity->uid, identity->uid, identity->uid) != 0)
         complain_errno("cannot run as user ", NUMBER(identity->uid), ", group ", NUMBER(identity->gid));
-    else if (chdir(workload->workdir == NULL ? "/" : workload->workdir) != 0)
-        complain_errno("cannot enter the working directory ", workload->workdir);
     else
         launch_program(workload->argv, workload->env, workload_variable(workload, "PATH"));
     (void)!write(failure, "", 1);
