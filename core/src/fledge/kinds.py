@@ -63,6 +63,9 @@ class Strategy(Driver):
     def assemble_tree(self, plan: BuildPlan, sources: Sequence[Source]) -> Tree:
         """See hookspecs.assemble_tree."""
 
+    def check_tree(self, plan: BuildPlan, tree: Tree) -> None:
+        """Called with the tree as it will be packed, after the mappings. Raises BuildError when it can't boot."""
+
 
 class Filesystem(Driver):
     """Writes a tree into an artifact, and reads it back (`[filesystem] type`, group fledge.filesystems).
@@ -71,7 +74,7 @@ class Filesystem(Driver):
     """
 
     suffix: ClassVar[str] = ".img"
-    """What a direct build appends to the name."""
+    """What a direct build appends to the name; see `artifact_suffix`."""
 
     @hookimpl
     @abstractmethod
@@ -80,6 +83,11 @@ class Filesystem(Driver):
 
         Same tree and options, same bytes. What the format can't hold raises BuildError with the path.
         """
+
+    @classmethod
+    def artifact_suffix(cls, options: Options) -> str:
+        """`suffix`, unless the options decide (`.cpio.gz`, `.cpio.zst`)."""
+        return cls.suffix
 
     @classmethod
     @abstractmethod

@@ -116,4 +116,5 @@ def file_name(plan: BuildPlan, artifact: Path) -> str:
     """
     if plan.output is None:
         return f"{file_stem(plan.name)}.manifest.json"
-    return f"{artifact.name.removesuffix('.gz').rpartition('.')[0] or artifact.name}.manifest.json"
+    uncompressed = artifact.name.removesuffix(".gz").removesuffix(".zst")
+    return f"{uncompressed.rpartition('.')[0] or uncompressed}.manifest.json"

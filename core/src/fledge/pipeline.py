@@ -48,6 +48,7 @@ def build(plan: BuildPlan, context: BuildContext, extensions: Sequence[tuple[str
         # A workload that can't be started is told before an image is compressed for it.
         settle_runtime(plan.manifest, tree.image)
         mappings.apply(mappings_of(plugins, plan, tree), tree)
+        plugins.strategy.check_tree(plan, tree)
         artifact: Artifact = plugins.hook.pack_artifact(plan=plan, tree=tree, target=target)
         proposals = plugins.collect("emit_manifest", plan=plan, artifact=artifact)
         document = manifest.merge_sections(proposals)
