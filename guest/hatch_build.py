@@ -48,11 +48,12 @@ def compile_init(sources: Path, architecture: str, output: Path) -> None:
     """Compiles and links the init for `architecture` ("amd64" or "arm64") to `output`; the same bytes each time."""
     headers = Path(ziglang.__file__).parent / "lib" / "libc" / "include"
     includes = [word for name in INCLUDES[architecture] for word in ("-isystem", os.fspath(headers / name))]
+    # Relative names, so that nothing of this machine gets into the binary.
+    files = sorted(path.name for path in sources.glob("*.c"))
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", TARGETS[architecture]]
     with tempfile.TemporaryDirectory() as cache:
         subprocess.run(
-            [sys.executable, "-m", "ziglang", "cc", "-target", TARGETS[architecture], *FLAGS, *includes]
-            # Relative names, so that nothing of this machine gets into the binary.
-            + ["-o", os.fspath(output.absolute()), *sorted(path.name for path in sources.glob("*.c"))],
+            [*compiler, *FLAGS, *includes, "-o", os.fspath(output.absolute()), *files],
             cwd=sources,
             check=True,
             env={**os.environ, "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache},

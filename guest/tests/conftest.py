@@ -10,13 +10,13 @@ import pty
 import select
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
 from fledge.testing.oracles import need_root, need_tool
 
 GUEST = Path(__file__).resolve().parents[1]
@@ -73,8 +73,13 @@ def initramfs(files: Files) -> bytes:
     return bytes(out)
 
 
+@pytest.fixture(name="unpack", scope="session")
+def unpack_fixture() -> Callable[[Files, Path], None]:
+    return unpack
+
+
 def unpack(files: Files, folder: Path) -> None:
-    """The same files in a folder of this machine."""
+    """Puts files into a folder of this machine."""
     for path, content in files.items():
         target = folder / path[1:]
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +101,9 @@ class Kernel:
 
     def module_files(self, *names: str) -> dict[str, bytes]:
         """The modules and what they depend on, under /lib/modules of a guest, with modules.dep."""
-        files = {f"{self.modules}/{name}": (self.modules / name).read_bytes() for name in ("modules.dep", "modules.builtin")}
+        files = {
+            f"{self.modules}/{name}": (self.modules / name).read_bytes() for name in ("modules.dep", "modules.builtin")
+        }
         for line in files[f"{self.modules}/modules.dep"].decode().splitlines():
             path, _, needed = line.partition(":")
             if Path(path).name.removesuffix(".ko").replace("-", "_") in names:
@@ -122,21 +129,34 @@ def boot(kernel: Kernel, tmp_path: Path) -> Callable[..., str]:
     """Boots, and returns what the console showed; fails when the machine does not end by itself."""
     qemu = need_tool("qemu-system-x86_64", "qemu-system-x86")
 
-    def run(append: str, *devices: str, files: Files | None = None, timeout: float = 100) -> str:
+    def run(
+        append: str,
+        *options: str,
+        files: Files | None = None,
+        during: Callable[[Path], None] | None = None,
+        timeout: float = 100,
+    ) -> str:
+        console = tmp_path / "console"
+        console.touch()
+        # microvm would start faster, but the kernel can't always calibrate its clock there without KVM.
         argv = [qemu, "-machine", "q35", "-accel", "tcg", "-m", "256", "-nodefaults", "-no-reboot", "-display", "none"]
-        argv += ["-serial", "stdio", "-kernel", str(kernel.image), *devices]
+        argv += ["-serial", f"file:{console}", "-kernel", str(kernel.image), *options]
         if files is not None:
             (tmp_path / "initramfs").write_bytes(initramfs(files))
             argv += ["-initrd", str(tmp_path / "initramfs")]
         argv += ["-append", f"console=ttyS0 quiet panic=-1 {append}"]
-        try:
-            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
-        except subprocess.TimeoutExpired as late:
-            pytest.fail(f"still running after {timeout:g} s; console:\n{(late.stdout or b'').decode(errors='replace')}")
-        console = done.stdout.decode(errors="replace").replace("\r\n", "\n")
-        assert done.returncode == 0, done.stderr.decode() + console
-        assert "Kernel panic" not in console, console
-        return console
+        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as machine:
+            if during is not None:
+                threading.Thread(target=during, args=(console,), daemon=True).start()
+            try:
+                _, errors = machine.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                machine.kill()
+                pytest.fail(f"still running after {timeout:g} s; console:\n{console.read_text(errors='replace')}")
+        text = console.read_bytes().decode(errors="replace").replace("\r\n", "\n")
+        assert machine.returncode == 0, errors.decode() + text
+        assert "Kernel panic" not in text, text
+        return text
 
     return run
 
@@ -151,7 +171,7 @@ exec env -i HOME=/ TERM=linux "$(command -v chroot)" "$1" /init <"$3" >"$3" 2>&1
 
 
 @pytest.fixture
-def run(init: bytes, busybox: bytes, tmp_path: Path) -> Iterator[Callable[..., str]]:
+def run(init: bytes, busybox: bytes, tmp_path: Path) -> Callable[..., str]:
     """Runs the init as process 1 over `files` and busybox, and returns what the console showed."""
     need_root()
     need_tool("unshare", "util-linux")
@@ -173,7 +193,7 @@ def run(init: bytes, busybox: bytes, tmp_path: Path) -> Iterator[Callable[..., s
             stack.callback(process.kill)
             return _read_console(master, slave, process, timeout)
 
-    yield start
+    return start
 
 
 def _read_console(master: int, slave: int, process: subprocess.Popen[bytes], timeout: float) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
-
+from fledge.testing.oracles import need_tool
 from fledge_guest import Workload
 
 ACCOUNTS = {
@@ -30,7 +31,10 @@ def shell(script: str, **fields: object) -> dict[str, bytes]:
         ("kill -9 $$", "fledge: workload killed by signal 9"),
         ("kill -TERM $$", "fledge: workload killed by signal 15"),
         # What it leaves behind is asked to end, then killed, and can't write after the last line.
-        ("(trap '' TERM; while :; do busybox sleep 0.1; echo still here; done) & exit 4", "fledge: workload exited with 4"),
+        (
+            "(trap '' TERM; while :; do busybox sleep 0.1; echo still here; done) & busybox sleep 0.3; exit 4",
+            "fledge: workload exited with 4",
+        ),
     ],
 )
 def test_the_end_of_the_workload_is_the_last_line(run, script, last):
@@ -167,7 +171,10 @@ def test_a_malformed_description_is_an_error(run, content, message):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ("fledge.overlay_size=0", "kernel parameter fledge.overlay_size=0: allowed is bytes, a number with K, M, G or T"),
+        (
+            "fledge.overlay_size=0",
+            "kernel parameter fledge.overlay_size=0: allowed is bytes, a number with K, M, G or T",
+        ),
         ("volant.overlay_size=101%", "kernel parameter volant.overlay_size=101%: allowed is"),
         ("fledge.shutdown=now", "kernel parameter fledge.shutdown=now: allowed is poweroff, reboot or halt"),
         ("fledge.root_timeout", "kernel parameter fledge.root_timeout=: allowed is seconds, 0 to 3600"),
@@ -188,6 +195,33 @@ def test_wrong_parameters_and_nothing_to_run_are_errors(run, parameters, message
     assert "ran" not in console.splitlines()
 
 
+@pytest.mark.parametrize(
+    ("magic", "parameters", "message"),
+    [
+        (
+            b"",
+            "",
+            "the root device {} has no squashfs, ext4, xfs, btrfs or erofs filesystem; name its type with rootfs",
+        ),
+        (
+            b"\x53\xef",
+            "",
+            "cannot mount {} as ext4 (another filesystem, a damaged one, a feature that this kernel lacks",
+        ),
+        (b"", "rootfstype=ext3.5", "cannot mount {}: kernel has no driver for ext3.5, built in or in /.fledge/modules"),
+    ],
+)
+def test_a_damaged_root_device_is_an_error(run, tmp_path, magic, parameters, message):
+    image = tmp_path / "image"
+    image.write_bytes((bytes(1080) + magic).ljust(1 << 20, b"\0"))
+    device = subprocess.check_output([need_tool("losetup"), "--find", "--show", image], text=True).strip()
+    try:
+        console = run({}, f"root={device} {parameters}")
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
+    assert f"fledge: error: {message.format(device)}" in console
+
+
 def test_an_unknown_parameter_is_a_warning_and_those_of_others_are_ignored(run):
     console = run(shell("exit 0"), 'quiet volant.manifest=AbC "a b" ip=dhcp fledge.colour=red -- fledge.shutdown=x')
     assert console.splitlines()[0] == "fledge: warning: unknown kernel parameter fledge.colour"
@@ -197,9 +231,21 @@ def test_an_unknown_parameter_is_a_warning_and_those_of_others_are_ignored(run):
 @pytest.mark.parametrize(
     ("modules", "files", "message"),
     [
-        ("no_such\n", {"modules.dep": b"kernel/a.ko:\n"}, "unknown module no_such: not in /lib/modules/{}/modules.dep or"),
-        ("virtio\n", {}, "no modules for the running kernel {0}: cannot read /lib/modules/{0}/modules.dep: no such file"),
-        ("a-b\n", {"modules.dep": b"kernel/a_b.ko.zst: kernel/c.ko\n"}, "cannot open the module /lib/modules/{}/kernel/c.ko"),
+        (
+            "no_such\n",
+            {"modules.dep": b"kernel/a.ko:\n"},
+            "unknown module no_such: not in /lib/modules/{}/modules.dep or",
+        ),
+        (
+            "virtio\n",
+            {},
+            "no modules for the running kernel {0}: cannot read /lib/modules/{0}/modules.dep: no such file",
+        ),
+        (
+            "a-b\n",
+            {"modules.dep": b"kernel/a_b.ko.zst: kernel/c.ko\n"},
+            "cannot open the module /lib/modules/{}/kernel/c.ko",
+        ),
         ("/x.ko\n", {}, "cannot open the module /x.ko: no such file or directory (ENOENT)"),
     ],
 )

@@ -21,8 +21,39 @@ _SHIFTS: Final = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _SIGNALS: Final = {
     name: number
     for number, names in enumerate(
-        "HUP INT QUIT ILL TRAP ABRT/IOT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD/CLD CONT STOP TSTP TTIN "
-        "TTOU URG XCPU XFSZ VTALRM PROF WINCH IO/POLL PWR SYS".split(),
+        [
+            "HUP",
+            "INT",
+            "QUIT",
+            "ILL",
+            "TRAP",
+            "ABRT/IOT",
+            "BUS",
+            "FPE",
+            "KILL",
+            "USR1",
+            "SEGV",
+            "USR2",
+            "PIPE",
+            "ALRM",
+            "TERM",
+            "STKFLT",
+            "CHLD/CLD",
+            "CONT",
+            "STOP",
+            "TSTP",
+            "TTIN",
+            "TTOU",
+            "URG",
+            "XCPU",
+            "XFSZ",
+            "VTALRM",
+            "PROF",
+            "WINCH",
+            "IO/POLL",
+            "PWR",
+            "SYS",
+        ],
         start=1,
     )
     for name in names.split("/")
@@ -155,5 +186,7 @@ def render_modules(entries: Iterable[str]) -> bytes:
             raise ValueError(f"malformed module {line!r}; expected a name or the absolute path of a .ko file")
     data = b"".join(_encode(line) + b"\n" for line in lines)
     if len(data) > MODULES_SIZE_MAX:
-        raise ValueError(f"the list of modules takes {len(data)} bytes; the guest init reads at most {MODULES_SIZE_MAX}")
+        raise ValueError(
+            f"the list of modules takes {len(data)} bytes; the guest init reads at most {MODULES_SIZE_MAX}"
+        )
     return data
