@@ -166,28 +166,29 @@ def boot(kernel: Kernel, tmp_path: Path) -> Callable[..., str]:
 _ENTER = """
 mount -t tmpfs -o mode=0755 root "$1" && cp -a "$2/." "$1/" && mkdir -p "$1/dev" &&
 mount -t devtmpfs devtmpfs "$1/dev" && mount --bind "$3" "$1/dev/console" &&
-exec env -i HOME=/ TERM=linux "$(command -v chroot)" "$1" /init <"$3" >"$3" 2>&1
+exec env -i HOME=/ TERM=linux "$(command -v chroot)" "$1" $4 /init <"$3" >"$3" 2>&1
 """
 
 
 @pytest.fixture
-def run(init: bytes, busybox: bytes, tmp_path: Path) -> Callable[..., str]:
+def run_as_init(init: bytes, busybox: bytes, tmp_path: Path) -> Callable[..., str]:
     """Runs the init as process 1 over `files` and busybox, and returns what the console showed."""
     need_root()
     need_tool("unshare", "util-linux")
     if subprocess.run(["unshare", "-mpfnui", "true"], check=False, capture_output=True).returncode != 0:
         pytest.skip("no namespaces here")
 
-    def start(files: Files, parameters: str = "", timeout: float = 30) -> str:
+    def start(files: Files, parameters: str = "", *, emulator: str = "", timeout: float = 30) -> str:
         source = Path(tempfile.mkdtemp(dir=tmp_path))
         root = Path(tempfile.mkdtemp(dir=tmp_path))
         shell = {"/bin/busybox": busybox, "/bin/sh": Path("busybox")}
         source.chmod(0o755)
-        unpack({"/init": init, "/proc/cmdline": f"{parameters}\n".encode(), **shell, **files}, source)
+        unpack({"/proc/cmdline": f"{parameters}\n".encode(), **shell} | {"/init": init, **files}, source)
         master, slave = pty.openpty()
         with contextlib.ExitStack() as stack:
             stack.callback(os.close, master)
-            argv = ["unshare", "-mpfnui", "--kill-child", "sh", "-c", _ENTER, "sh", root, source, os.ttyname(slave)]
+            argv = ["unshare", "-mpfnui", "--kill-child", "sh", "-c", _ENTER, "sh"]
+            argv += [str(root), str(source), os.ttyname(slave), emulator]
             process = subprocess.Popen(argv, start_new_session=True, stdin=subprocess.DEVNULL)
             stack.callback(process.wait)
             stack.callback(process.kill)

@@ -37,13 +37,13 @@ def shell(script: str, **fields: object) -> dict[str, bytes]:
         ),
     ],
 )
-def test_the_end_of_the_workload_is_the_last_line(run, script, last):
-    console = run(shell(script))
+def test_the_end_of_the_workload_is_the_last_line(run_as_init, script, last):
+    console = run_as_init(shell(script))
     assert "fledge: workload started\n" in console
     assert console.splitlines()[-1] == last
 
 
-def test_the_workload_has_its_environment_folder_and_arguments(run):
+def test_the_workload_has_its_environment_folder_and_arguments(run_as_init):
     workload = Workload(
         ("/bin/show", "one two", "", "*", "\x1b[31m"),
         env={"A": "b=c", "EMPTY": "", "PATH": "/nowhere:/bin"},
@@ -57,7 +57,7 @@ busybox grep -E '^(Sig(Blk|Ign)|Groups|Uid)' /proc/self/status; umask
 busybox cat /proc/sys/net/ipv4/ip_unprivileged_port_start; busybox ip address show lo | busybox grep -o 'LOOPBACK,UP'
 busybox cat /etc/hosts; echo out >/dev/stdout; echo err >/dev/stderr; : </dev/tty && echo terminal
 """
-    console = run({"/.fledge/workload": workload.render(), "/bin/show": show})
+    console = run_as_init({"/.fledge/workload": workload.render(), "/bin/show": show})
     lines = console[console.index("A=b=c") :].replace("fledge: workload started\n", "").splitlines()
     assert lines == [
         "A=b=c", "EMPTY=", "HOME=/", "PATH=/nowhere:/bin", "PWD=/srv/new/folder", "SHLVL=1",
@@ -83,10 +83,10 @@ busybox cat /etc/hosts; echo out >/dev/stdout; echo err >/dev/stderr; : </dev/tt
         ("7", "7:0 0 /"),
     ],
 )
-def test_the_workload_runs_as_its_user(run, user, shown):
+def test_the_workload_runs_as_its_user(run_as_init, user, shown):
     script = "id() { busybox id $1 2>/dev/null; }; echo $(id -u):$(id -g) $(id -G) $HOME; echo mine >/dev/stdout"
-    console = run(shell(script, user=user) | ACCOUNTS)
-    assert f"\n{shown}\nmine\n" in console
+    console = run_as_init(shell(script, user=user) | ACCOUNTS)
+    assert f"\n{shown}\nmine\n" in console.replace("fledge: workload started\n", "")
 
 
 @pytest.mark.parametrize(
@@ -96,12 +96,12 @@ def test_the_workload_runs_as_its_user(run, user, shown):
         ("web:wheel", "the workload's user web:wheel has a group that is not in /etc/group"),
     ],
 )
-def test_an_unknown_user_is_an_error(run, user, message):
-    console = run(shell("echo ran", user=user) | ACCOUNTS)
+def test_an_unknown_user_is_an_error(run_as_init, user, message):
+    console = run_as_init(shell("echo ran", user=user) | ACCOUNTS)
     assert console.splitlines()[-1] == f"fledge: error: {message}"
 
 
-def test_orphans_are_reaped_and_signals_are_passed_on(run):
+def test_orphans_are_reaped_and_signals_are_passed_on(run_as_init):
     script = """
 for signal in HUP INT QUIT USR1 USR2 TERM WINCH; do trap "echo got $signal" $signal; done
 (busybox sleep 0.1 & busybox sleep 0.1 & exit 0) & wait
@@ -110,7 +110,7 @@ busybox ps -o stat,ppid,comm | busybox grep -c '^Z'
 for signal in HUP INT QUIT USR1 USR2 WINCH TERM; do kill -$signal 1; busybox sleep 0.1; done
 exit 9
 """
-    console = run(shell(script))
+    console = run_as_init(shell(script))
     assert re.findall("got (.*)", console) == ["HUP", "INT", "QUIT", "USR1", "USR2", "WINCH", "TERM"]
     assert "\n0\n" in console, "zombies are left"
     assert console.endswith("fledge: workload exited with 9\n")
@@ -130,17 +130,19 @@ exit 9
         (("a\x1b[2J\nb",), {}, r"cannot execute a\x1b[2J\x0ab: not in PATH"),
     ],
 )
-def test_what_cannot_be_executed_is_named(run, entrypoint, files, message):
+def test_what_cannot_be_executed_is_named(run_as_init, entrypoint, files, message):
     workload = Workload(entrypoint, env={"PATH": "/bin:/sbin"})
-    console = run({"/.fledge/workload": workload.render(), **files})
+    console = run_as_init({"/.fledge/workload": workload.render(), **files})
     assert message in console.splitlines()[-1]
     assert "workload started" not in console
 
 
-def test_a_missing_loader_is_named(run):
+def test_a_missing_loader_is_named(run_as_init):
     program = Path("/bin/ls").read_bytes()  # any dynamic program of this machine
     files = {"/app": program, "/.fledge/workload": Workload(("/app",)).render()}
-    assert "fledge: error: cannot execute /app: its interpreter /lib64/ld-linux-x86-64.so.2 is missing" in run(files)
+    assert "fledge: error: cannot execute /app: its interpreter /lib64/ld-linux-x86-64.so.2 is missing" in run_as_init(
+        files
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,8 +164,8 @@ def test_a_missing_loader_is_named(run):
     ],
     ids=range(13),
 )
-def test_a_malformed_description_is_an_error(run, content, message):
-    console = run({"/.fledge/workload": content})
+def test_a_malformed_description_is_an_error(run_as_init, content, message):
+    console = run_as_init({"/.fledge/workload": content})
     assert console.startswith("fledge: error: ")
     assert console.rstrip().endswith(message)
 
@@ -188,9 +190,9 @@ def test_a_malformed_description_is_an_error(run, content, message):
         ("", "cannot execute /bin/kestrel: no such file or directory (ENOENT)"),
     ],
 )
-def test_wrong_parameters_and_nothing_to_run_are_errors(run, parameters, message):
+def test_wrong_parameters_and_nothing_to_run_are_errors(run_as_init, parameters, message):
     described = shell("echo ran") if "root" not in parameters.partition(" ")[0] and parameters else {}
-    console = run(described, parameters)
+    console = run_as_init(described, parameters)
     assert f"fledge: error: {message}" in console
     assert "ran" not in console.splitlines()
 
@@ -211,19 +213,21 @@ def test_wrong_parameters_and_nothing_to_run_are_errors(run, parameters, message
         (b"", "rootfstype=ext3.5", "cannot mount {}: kernel has no driver for ext3.5, built in or in /.fledge/modules"),
     ],
 )
-def test_a_damaged_root_device_is_an_error(run, tmp_path, magic, parameters, message):
+def test_a_damaged_root_device_is_an_error(run_as_init, tmp_path, magic, parameters, message):
     image = tmp_path / "image"
     image.write_bytes((bytes(1080) + magic).ljust(1 << 20, b"\0"))
     device = subprocess.check_output([need_tool("losetup"), "--find", "--show", image], text=True).strip()
     try:
-        console = run({}, f"root={device} {parameters}")
+        console = run_as_init({}, f"root={device} {parameters}")
     finally:
         subprocess.run(["losetup", "--detach", device], check=True)
     assert f"fledge: error: {message.format(device)}" in console
 
 
-def test_an_unknown_parameter_is_a_warning_and_those_of_others_are_ignored(run):
-    console = run(shell("exit 0"), 'quiet volant.manifest=AbC "a b" ip=dhcp fledge.colour=red -- fledge.shutdown=x')
+def test_an_unknown_parameter_is_a_warning_and_those_of_others_are_ignored(run_as_init):
+    console = run_as_init(
+        shell("exit 0"), 'quiet volant.manifest=AbC "a b" ip=dhcp fledge.colour=red -- fledge.shutdown=x'
+    )
     assert console.splitlines()[0] == "fledge: warning: unknown kernel parameter fledge.colour"
     assert console.endswith("fledge: workload exited with 0\n")
 
@@ -249,29 +253,29 @@ def test_an_unknown_parameter_is_a_warning_and_those_of_others_are_ignored(run):
         ("/x.ko\n", {}, "cannot open the module /x.ko: no such file or directory (ENOENT)"),
     ],
 )
-def test_missing_modules_are_errors(run, modules, files, message):
+def test_missing_modules_are_errors(run_as_init, modules, files, message):
     release = os.uname().release
     found = {f"/lib/modules/{release}/{name}": content for name, content in files.items()}
-    console = run({"/.fledge/modules": modules.encode(), **found, **shell("echo ran")})
+    console = run_as_init({"/.fledge/modules": modules.encode(), **found, **shell("echo ran")})
     assert f"fledge: error: {message.format(release)}" in console
     assert "ran" not in console.splitlines()
 
 
-def test_a_module_that_is_built_in_is_there(run):
+def test_a_module_that_is_built_in_is_there(run_as_init):
     release = os.uname().release
     folder = f"/lib/modules/{release}"
     files = {f"{folder}/modules.dep": b"", f"{folder}/modules.builtin": b"kernel/fs/ext4/ext4.ko\nkernel/a/b-c.ko\n"}
-    console = run({"/.fledge/modules": b"# comment\n\next4\nb_c\n", **files, **shell("exit 0")})
+    console = run_as_init({"/.fledge/modules": b"# comment\n\next4\nb_c\n", **files, **shell("exit 0")})
     assert console.endswith("fledge: workload exited with 0\n")
 
 
-def test_a_custom_init_becomes_process_1(run):
+def test_a_custom_init_becomes_process_1(run_as_init):
     script = b"#!/bin/sh\necho I am $$ with $# arguments; busybox env | busybox grep PATH; busybox ls -d /proc/1 /sys/class /dev/pts\n"
-    console = run({"/.fledge/workload": Workload(handover="/opt/my-init").render(), "/opt/my-init": script})
+    console = run_as_init({"/.fledge/workload": Workload(handover="/opt/my-init").render(), "/opt/my-init": script})
     assert "fledge: handing over to /opt/my-init\nI am 1 with 0 arguments\nPATH=/usr/local/sbin" in console
 
 
-def test_what_the_image_has_in_run_and_tmp_stays(run):
-    console = run(shell("busybox cat /run/app/file; busybox stat -f -c %T /tmp") | {"/run/app/file": b"kept\n"})
+def test_what_the_image_has_in_run_and_tmp_stays(run_as_init):
+    console = run_as_init(shell("busybox cat /run/app/file; busybox stat -f -c %T /tmp") | {"/run/app/file": b"kept\n"})
     assert "kept\n" in console
     assert "tmpfs" in console
