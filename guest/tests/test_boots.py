@@ -215,3 +215,15 @@ def test_ctrl_alt_del_stops_a_workload_on_a_writable_root(boot, folder, unpack, 
     console = boot(f"root=/dev/nvme0n1 init={INIT_PATH}", *disk(image, "nvme"), *options, during=press)
     assert "stopping\nfledge: workload exited with 7\n" in console
     holds(image, "/file", "written\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("x.ko.xz", "kernel {} does not decompress it (CONFIG_MODULE_DECOMPRESS); it is needed as plain .ko"),
+        ("x.ko", "it is damaged or for another kernel than {}"),
+    ],
+)
+def test_a_module_that_the_kernel_does_not_take(boot, init, kernel, name, message):
+    files = {"/init": init, MODULES_PATH: render_modules([f"/{name}"]), f"/{name}": b"\xfd7zXZ\0" + bytes(1000)}
+    assert f"fledge: error: cannot load the module /{name}: {message.format(kernel.release)}\n" in boot("", files=files)

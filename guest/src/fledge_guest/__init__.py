@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from typing import Final, Literal
 
+from fledge_guest.console import Event, parse_event
 from fledge_guest.workload import Workload, parse_user, render_modules, stop_signal
 
 __all__ = [
@@ -15,8 +16,10 @@ __all__ = [
     "ROOT_WORKLOAD_PATH",
     "WORKLOAD_PATH",
     "Architecture",
+    "Event",
     "Workload",
     "init_binary",
+    "parse_event",
     "parse_user",
     "render_modules",
     "stop_signal",

@@ -1,7 +1,6 @@
 #include "power.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
@@ -40,6 +39,8 @@ static void unmount_disks(void)
     static char table[64 * 1024];
     ssize_t size = read_file("/proc/self/mounts", table, sizeof table);
 
+    if (size < 0) // too early or too many; the root is what matters
+        mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL);
     for (char *line; size > 0; size = line - table) {
         table[size - 1] = '\0';
         char *newline = strrchr(table, '\n');
@@ -74,7 +75,6 @@ _Noreturn void power_end(void)
 {
     int command = RB_POWER_OFF;
 
-    kill(-1, SIGKILL);
     sync();
     unmount_disks();
     if (chosen == SHUTDOWN_REBOOT || (chosen == SHUTDOWN_AUTO && !can_power_off()))

@@ -4,5 +4,5 @@
 
 void power_set(enum shutdown how);
 
-// Writes everything to disk, unmounts what can be unmounted, and switches the machine off. Kills what still runs.
+// Writes everything to disk, unmounts what can be unmounted, and switches the machine off.
 _Noreturn void power_end(void);

@@ -2,7 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
+#include <grp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -13,8 +13,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <grp.h>
-
 #include "files.h"
 #include "launch.h"
 #include "network.h"
@@ -23,8 +21,8 @@
 #include "trace.h"
 #include "users.h"
 
-#define STOP_SECONDS 10     // Docker's own patience between the stop signal and SIGKILL
-#define LEFTOVER_SECONDS 2  // for what the workload left running
+#define STOP_SECONDS 10    // Docker's own patience between the stop signal and SIGKILL
+#define LEFTOVER_SECONDS 2 // after the workload's end
 #define OPEN_FILES_SOFT 1024
 #define OPEN_FILES_HARD 524288
 
@@ -177,11 +175,11 @@ static int supervise(pid_t pid, unsigned stop_signal, const sigset_t *signals)
     }
 }
 
-// After the workload its leftovers get a moment to finish.
+// What the workload left running gets a moment to finish, is killed then, and given up when even that does not end it.
 static void end_leftovers(const sigset_t *signals)
 {
     const struct timespec moment = {.tv_nsec = 100000000};
-    const time_t deadline = seconds_now() + LEFTOVER_SECONDS;
+    const time_t start = seconds_now();
     siginfo_t signal;
     bool children;
     int status;
@@ -189,9 +187,10 @@ static void end_leftovers(const sigset_t *signals)
     kill(-1, SIGTERM);
     for (;;) {
         reap(0, &status, &children);
-        if (!children)
+        time_t passed = seconds_now() - start;
+        if (!children || passed >= 2 * LEFTOVER_SECONDS)
             return;
-        if (seconds_now() >= deadline)
+        if (passed >= LEFTOVER_SECONDS)
             kill(-1, SIGKILL);
         sigtimedwait(signals, &signal, &moment);
     }
