@@ -27,6 +27,8 @@ SCHEMA_VERSION: Final = "v1"
 DEFAULT_VERSION: Final = "0.1.0"
 """The version of an image without manifest.toml, as in the sample manifests."""
 
+DEFAULT_RESOURCES: Final = {"cpu_cores": 2, "memory_mb": 2048}
+
 
 @cache
 def schema() -> dict[str, Any]:
@@ -53,7 +55,7 @@ def core_sections(plan: BuildPlan, artifact: Artifact, *, warn: Callable[[str], 
         "runtime": template.get("runtime", plan.name),
         "enabled": template.get("enabled", True),
         plan.artifact_kind: _medium(plan, artifact),
-        "resources": {"cpu_cores": 2, "memory_mb": 2048} | template.get("resources", {}),
+        "resources": DEFAULT_RESOURCES | template.get("resources", {}),
         "workload": runtime.workload,
         "health_check": runtime.health_check,
         "network": runtime.network,
