@@ -144,8 +144,9 @@ static void fuzz(unsigned long count)
     } samples[] = {
         SAMPLE("size", "123456789M"),
         SAMPLE("size", "18446744073709551615TiB"),
-        SAMPLE("params", "root=/dev/vda \"a b\" rootflags=\"x y\" fledge.ip=10.0.2.15/24,10.0.2.2,10.0.2.3,1.1.1.1 ro --"),
-        SAMPLE("params", "fledge.overlay_size=50% fledge.shutdown=halt fledge.root_timeout=30 fledge.x init=/a fledge.trace"),
+        SAMPLE("params", "root=/dev/vda \"a b\" rootflags=\"x y\" ro --"),
+        SAMPLE("params", "fledge.ip=10.0.2.15/24,10.0.2.2,10.0.2.3,1.1.1.1 volant.overlay_size=1G"),
+        SAMPLE("params", "fledge.shutdown=halt fledge.root_timeout=30 fledge.x init=/a fledge.trace"),
         SAMPLE("workload", "fledge-workload 1\narg=a\0arg=\0env=A=b\0workdir=/srv\0user=web:web\0stop_signal=15\0"),
         SAMPLE("workload", "fledge-workload 1\nhandover=/bin/x\0overlay_size=1G\0hostname=host\0"),
         SAMPLE("user", "web\0web:x:1000:1001:Web:/srv:/bin/sh\nroot:x:0:0:::\n\0web:x:1001:\nadm:x:4:a,web,b\n"),

@@ -69,7 +69,7 @@ void mount_overlay(const char *lower, const char *scratch, const char *size)
     stpcpy(stpcpy(end, ",workdir="), paths[1]);
     if (mount("overlay", paths[2], "overlay", 0, options) != 0) {
         if (errno == ENODEV)
-            die("the root filesystem is read-only and the kernel has no overlay driver, built in or in /.fledge/modules");
+            die("the root is read-only and the kernel has no overlay driver, built in or in /.fledge/modules");
         die_errno("cannot mount the overlay over ", lower);
     }
 }

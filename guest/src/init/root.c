@@ -63,7 +63,8 @@ _Noreturn static void die_of_missing_device(const char *device, unsigned seconds
 
     if (folder >= 0)
         for_each_entry(folder, add_block_device, list);
-    die("no root device ", device, " after ", NUMBER(seconds), " s; block devices here:", *list == '\0' ? " none" : list);
+    die("no root device ", device, " after ", NUMBER(seconds),
+        " s; block devices here:", *list == '\0' ? " none" : list);
 }
 
 static int open_device(const char *device, unsigned seconds)
@@ -100,7 +101,8 @@ static const char *recognise(int fd, const char *device)
         if ((size_t)got == length && memcmp(found, superblock->magic, length) == 0)
             return superblock->type;
     }
-    die("the root device ", device, " has no squashfs, ext4, xfs, btrfs or erofs filesystem; name its type with rootfstype=");
+    die("the root device ", device,
+        " has no squashfs, ext4, xfs, btrfs or erofs filesystem; name its type with rootfstype=");
 }
 
 static bool is_read_only_type(const char *type)
@@ -111,34 +113,37 @@ static bool is_read_only_type(const char *type)
     return false;
 }
 
+// Volant names the device without its folder.
+static void find_path(const char *root, char *path, size_t size)
+{
+    const char *folder = strchr(root, '/') == NULL ? "/dev/" : "";
+
+    if (strchr(root, '=') != NULL || !join(path, size, folder, root) || *path != '/')
+        die("root=", root, ": only the path of a device is understood, such as /dev/vda");
+}
+
 bool mount_root(const struct params *params, const char *target)
 {
     char device[PATH_MAX];
     struct stat status;
 
-    // Volant names the device without its folder.
-    if (strchr(params->root, '=') != NULL || !join(device, sizeof device, strchr(params->root, '/') ? "" : "/dev/", params->root) ||
-        *device != '/')
-        die("root=", params->root, ": only the path of a device is understood, such as /dev/vda");
-
+    find_path(params->root, device, sizeof device);
     int fd = open_device(device, params->root_timeout);
     if (fstat(fd, &status) != 0 || !S_ISBLK(status.st_mode))
         die("the root device ", device, " is not a block device");
     const char *type = params->rootfstype != NULL ? params->rootfstype : recognise(fd, device);
     close(fd);
 
-    bool writable = !params->read_only && !is_read_only_type(type);
-    if (writable && mount(device, target, type, 0, params->rootflags) == 0)
+    errno = EROFS;
+    if (!params->read_only && !is_read_only_type(type) && mount(device, target, type, 0, params->rootflags) == 0)
         return true;
-    // A device that is attached read-only; the overlay makes up for it.
-    if (writable && errno != EACCES && errno != EROFS)
-        writable = true;
-    else if (mount(device, target, type, MS_RDONLY, params->rootflags) == 0)
+    // Also where the device itself turns out to be read-only.
+    if ((errno == EROFS || errno == EACCES) && mount(device, target, type, MS_RDONLY, params->rootflags) == 0)
         return false;
-
     if (errno == ENODEV)
-        die("cannot mount ", device, ": kernel has no driver for ", type, ", built in or in " "/.fledge/modules");
+        die("cannot mount ", device, ": kernel has no driver for ", type, ", built in or in /.fledge/modules");
     if (errno == EINVAL)
-        die_errno("cannot mount ", device, " as ", type, " (another filesystem, a damaged one, a feature that this kernel lacks, or wrong rootflags)");
+        die_errno("cannot mount ", device, " as ", type,
+                  " (another filesystem, a damaged one, a feature that this kernel lacks, or wrong rootflags)");
     die_errno("cannot mount ", device, " as ", type);
 }
