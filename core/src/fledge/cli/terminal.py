@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TextIO
 
 from fledge.errors import EXIT_INTERRUPTED, UsageError
@@ -22,6 +23,8 @@ class Terminal:
         self._level: Level = "info"
         self._json = False
         self._renderer: Renderer | None = None
+        self.transcript: Callable[[], Sequence[str]] = tuple
+        """What a guest said last, for when the user interrupts."""
 
     def configure(self, *, verbose: bool = False, quiet: bool = False, log_format: str | None = None) -> None:
         """The global options. Raises UsageError when two exclude each other."""
@@ -49,12 +52,15 @@ class Terminal:
             self._renderer = PlainLines(self._level)
         return Progress(self._renderer)
 
-    def error(self, message: str, hint: str | None = None) -> None:
-        """One line on stderr, and the hint."""
+    def error(self, message: str, hint: str | None = None, transcript: Sequence[str] = ()) -> None:
+        """The transcript, one line on stderr, and the hint."""
         self.close()
         if self._json:
-            _write_json({"level": "error", "message": message, **({"hint": hint} if hint else {})})
+            more = {"hint": hint, "transcript": list(transcript)}
+            _write_json({"level": "error", "message": message, **{key: value for key, value in more.items() if value}})
         else:
+            for line in transcript:
+                _write(f"  | {line}")
             _write(f"fledge: error: {message}" + (f"\n  hint: {hint}" if hint else ""))
 
     def close(self) -> None:
@@ -80,7 +86,7 @@ class Terminal:
 
         kill_running()
         discard_open()
-        self.error(f"interrupted by {signal.Signals(number).name}")
+        self.error(f"interrupted by {signal.Signals(number).name}", transcript=self.transcript())
         os._exit(EXIT_INTERRUPTED)
 
 

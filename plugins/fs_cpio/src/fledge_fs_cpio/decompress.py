@@ -12,8 +12,8 @@ from fledge.tree.content import FileSource
 
 from fledge_fs_cpio import format as newc
 
-_GZIP: Final = b"\x1f\x8b"
-_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+GZIP: Final = b"\x1f\x8b"
+ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _OTHERS: Final = {
     b"BZh": "bzip2",
     b"\xfd7zXZ": "xz",
@@ -42,9 +42,9 @@ class Unpacked(NamedTuple):
 def begins_with_archive(head: bytes) -> bool:
     """Whether `head` is the beginning of a newc archive, compressed or not."""
     head = head.lstrip(b"\0")
-    if head.startswith(_GZIP):
+    if head.startswith(GZIP):
         head = _first_of_gzip(head)
-    elif head.startswith(_ZSTD):
+    elif head.startswith(ZSTD):
         head = _first_of_zstd(head)
     return head.startswith((newc.MAGIC, newc.MAGIC_CHECKSUM))
 
@@ -77,11 +77,11 @@ def unpack(file: IO[bytes], start: int, path: Path) -> Unpacked:
     for other, name in _OTHERS.items():
         if magic.startswith(other):
             raise BuildError(f"{path} is compressed with {name}; gzip, zstd and none can be read")
-    if not magic.startswith((_GZIP, _ZSTD)):
+    if not magic.startswith((GZIP, ZSTD)):
         raise BuildError(f"{path} is no initramfs: what stands at byte {start} is neither newc, gzip nor zstd")
     try:
         with tempfile.TemporaryFile(prefix="fledge-initramfs-") as out:
-            unused = _gunzip(file, out, path) if magic.startswith(_GZIP) else _unzstd(file, out, path)
+            unused = _gunzip(file, out, path) if magic.startswith(GZIP) else _unzstd(file, out, path)
             out.flush()
             # The mapping keeps the file when its descriptor is closed.
             return Unpacked(FileSource(Path(f"/proc/self/fd/{out.fileno()}")), file.tell() - unused)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fledge.errors import BuildError
 from fledge.hookspecs import hookimpl
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fledge.artifact import Artifact
+    from fledge.boot.features import KernelFeature
     from fledge.options import Options
     from fledge.output import ArtifactFile
     from fledge.plan import BuildPlan
@@ -29,6 +30,7 @@ class Cpio(Filesystem):
     options_model: ClassVar = CpioOptions
     options: CpioOptions
     suffix: ClassVar[str] = ".cpio.gz"
+    medium: ClassVar[Literal["disk", "initramfs"]] = "initramfs"
 
     @hookimpl
     def pack_artifact(self, plan: BuildPlan, tree: Tree, target: ArtifactFile) -> Artifact:
@@ -80,6 +82,17 @@ class Cpio(Filesystem):
         from fledge_fs_cpio.decompress import begins_with_archive
 
         return begins_with_archive(head)
+
+    @classmethod
+    def kernel_features(cls, head: bytes) -> Sequence[KernelFeature]:
+        """The decompressor."""
+        from fledge.boot.features import KernelFeature
+
+        from fledge_fs_cpio.decompress import GZIP, ZSTD
+
+        if head.startswith(GZIP):
+            return (KernelFeature("RD_GZIP", "gzip for the initramfs"),)
+        return (KernelFeature("RD_ZSTD", "zstd for the initramfs"),) if head.startswith(ZSTD) else ()
 
     @classmethod
     def read_tree(cls, path: Path) -> Tree:
