@@ -67,10 +67,10 @@ def test_case_082_the_kernel_unpacks_the_tree_that_was_packed(pack, tmp_path):
     initrd = tmp_path / "initrd"
     initrd.write_bytes(pack(tree).read_bytes() + pack(again, compression="zstd").read_bytes())
 
+    machine = ["-accel", "tcg", "-m", "512", "-nodefaults", "-display", "none", "-no-reboot"]
+    boot = ["-kernel", kernel(), "-initrd", initrd, "-append", "console=ttyS0 panic=-1 quiet"]
     done = subprocess.run(
-        [qemu, "-accel", "tcg", "-m", "512", "-nodefaults", "-display", "none", "-no-reboot", "-kernel", kernel()]
-        + ["-initrd", initrd, "-append", "console=ttyS0 panic=-1 quiet"]
-        + ["-serial", "stdio", "-serial", f"file:{tmp_path}/out.gz"],
+        [qemu, *machine, *boot, "-serial", "stdio", "-serial", f"file:{tmp_path}/out.gz"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=150,
