@@ -217,8 +217,10 @@ def test_ctrl_alt_del_stops_a_workload_on_a_writable_root(boot, folder, unpack, 
     holds(image, "/file", "written\n")
 
 
-def test_a_compressed_module_that_the_kernel_does_not_take(boot, init, kernel):
+def test_a_compressed_module_that_the_kernel_does_not_take_and_the_end_by_reset(boot, init, kernel):
     path = "/x.ko.xz"
     files = {"/init": init, MODULES_PATH: render_modules([path]), path: b"\xfd7zXZ\0" + bytes(1000)}
     message = f"kernel {kernel.release} does not decompress it (CONFIG_MODULE_DECOMPRESS); it is needed as plain .ko"
-    assert f"fledge: error: cannot load the module {path}: {message}\n" in boot("", files=files)
+    console = boot("reboot=k", files=files)
+    assert f"fledge: error: cannot load the module {path}: {message}\n" in console
+    assert "reboot: Power down" not in console

@@ -152,6 +152,7 @@ bool parse_params(char *line, struct params *params, struct params_error *error)
 {
     char *name;
     char *value;
+    bool resets = false;
 
     *params = (struct params){.root_timeout = 10};
     while ((name = next_parameter(&line, &value)) != NULL) {
@@ -178,6 +179,12 @@ bool parse_params(char *line, struct params *params, struct params_error *error)
             params->rootflags = value;
         else if (strcmp(name, "init") == 0)
             params->init = value;
+        else if (strcmp(name, "reboot") == 0)
+            resets = *value == 'k' || *value == 't';
     }
+    // Whoever asks for a reset by keyboard controller or triple fault (x86) does so because the reset ends the machine:
+    // Firecracker's documented parameters. It may have ACPI tables all the same, and still no way to cut the power.
+    if (resets && params->shutdown == SHUTDOWN_AUTO)
+        params->shutdown = SHUTDOWN_REBOOT;
     return true;
 }
