@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, Final
 
-from fledge_guest import INIT_PATH
+from fledge_guest import INIT_PATH, parse_event
 
 TAIL: Final = 20
 """How many lines are told when something went wrong."""
@@ -19,8 +19,6 @@ TAIL: Final = 20
 _LONGEST: Final = 1000
 _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-_])")
 _TIME: Final = re.compile(r"\[ *[0-9.]+\](?:\[ *[TC][0-9]+\])? ?")
-_EXITED: Final = re.compile(r"fledge: workload exited with ([0-9]+)")
-_KILLED: Final = re.compile(r"fledge: workload killed by signal ([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,23 +131,26 @@ def _clean(raw: bytes) -> str:
 
 
 def event_of(line: str, *, silent: bool) -> Event | None:
-    """What a line means: those of fledge_guest's README, and of the kernel."""
+    """What a line means: of the guest init (fledge_guest.parse_event), and of the kernel."""
     text = _TIME.sub("", line, count=1)
     if text.startswith("Kernel panic - not syncing"):
         return Panicked(text.removeprefix("Kernel panic - not syncing: "))
     if silent:
         return Started() if text.startswith("Run /init as init process") else None
-    if not text.startswith("fledge: "):
+    said = parse_event(line)
+    if said is None:
         return None
-    if text == "fledge: workload started":
-        return Started()
-    if text.startswith("fledge: handing over to "):
-        # From the boot initramfs to the init of the disk, which starts the workload.
-        return None if text.endswith(f" {INIT_PATH}") else Started()
-    if text.startswith("fledge: error: "):
-        return Complained(text.removeprefix("fledge: error: "))
-    if match := _EXITED.fullmatch(text):
-        return Exited(status=int(match[1]))
-    if match := _KILLED.fullmatch(text):
-        return Exited(signal=int(match[1]))
+    match said.kind:
+        case "started":
+            return Started()
+        case "handed over" if (
+            said.text != INIT_PATH
+        ):  # That is the boot initramfs, whose disk is yet to start anything.
+            return Started()
+        case "error":
+            return Complained(said.text)
+        case "exited":
+            return Exited(status=said.number)
+        case "killed":
+            return Exited(signal=said.number)
     return None

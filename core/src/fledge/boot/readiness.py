@@ -95,6 +95,7 @@ class _Wait:
         self._began = began
         self._timeout = timeout
         self._started: float | None = None
+        self._settled = 0.0
         self._exited: Exited | None = None
         self._complaint: str | None = None
         self._answer: str | int | None = None
@@ -107,18 +108,16 @@ class _Wait:
                 self._answer = self._check.ask(min(_ANSWER, deadline - now))
                 if isinstance(self._answer, int) and self._answer < 400:
                     return Outcome(time.monotonic() - self._began, f"{self._check.url} answers {self._answer}", None)
-            settled = self._started is not None and now - self._started >= SETTLE
-            if self._check is None and self._started is not None and settled and self._exited is None:
+            if self._check is None and self._started is not None and now >= self._settled:
                 return Outcome(self._started - self._began, None, None)
-            if self._exited is None or self._check is not None:
-                event = self._console.next(min(_INTERVAL, deadline - now))
-            else:
-                event = self._console.next(min(_POWER_OFF, deadline - now)) or Closed()
-            match event:
-                case Started():
-                    self._started = self._started or time.monotonic()
-                case Exited():
+            match self._console.next(min(_INTERVAL, deadline - now)):
+                case Started() if self._started is None:
+                    self._started = time.monotonic()
+                    self._settled = self._started + SETTLE
+                case Exited() as event:
+                    # The workload can write such a line, too: it ended only if the machine does.
                     self._exited = event
+                    self._settled = time.monotonic() + _POWER_OFF
                 case Complained(text):
                     self._complaint = self._complaint or text
                 case Panicked(text):

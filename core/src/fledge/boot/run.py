@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from fledge import drivers, tools
 from fledge.boot import initramfs, kvm
-from fledge.boot.bootable import Bootable, open_bootable
 from fledge.boot.features import lacking, needed, to_load
 from fledge.boot.kernel import Kernel, find_kernel, read_kernel
 from fledge.boot.machine import LOOPBACK, Accelerator, Disk, Forward, HandedFiles, Machine
 from fledge.boot.readiness import Outcome, health_check, wait
+from fledge.boot.subject import Subject, open_subject
 from fledge.errors import BuildError, UsageError
 
 if TYPE_CHECKING:
     from fledge.boot.console import Console
     from fledge.context import BuildContext
+    from fledge.kernel_modules import Module
     from fledge.kinds import Vmm
 
 VMMS: Final = ("qemu", "cloud-hypervisor", "firecracker")
@@ -69,52 +70,55 @@ def boot(request: Request, context: BuildContext, console: Console | None = None
     Raises UsageError when something to boot with is missing, and BuildError, with the console's tail, when the guest
     did not come up.
     """
-    bootable = open_bootable(request.path)
+    subject = open_subject(request.path)
     vmm = _choose_vmm(request.vmm, context)
     kernel = read_kernel(find_kernel(vmm.kernel_formats, request.kernel, context.environ), _modules(request, context))
     if kernel.format not in vmm.kernel_formats:
         allowed = " or ".join(vmm.kernel_formats)
         raise UsageError(f"{vmm.name} does not boot {kernel.path}, a {kernel.format}; it takes a {allowed}")
+    forwards = _forwards(subject.manifest, vmm, context)
+    modules = _needed_modules(subject, vmm, kernel, network=bool(forwards))
     accelerator = _choose_accelerator(request, vmm, kernel, context)
-    forwards = _forwards(bootable.manifest, vmm, context)
     with HandedFiles() as files:
-        machine = describe(request, bootable, vmm, kernel, accelerator, forwards, files, context)
-        outcome = _run(machine, vmm, bootable, request, files, context, console)
+        machine = describe(request, subject, vmm, kernel, modules, accelerator, forwards, files, context)
+        outcome = _run(machine, vmm, subject, request, files, context, console)
     return Report(vmm.name, accelerator, kernel, forwards, outcome)
+
+
+def _needed_modules(subject: Subject, vmm: Vmm, kernel: Kernel, *, network: bool) -> Sequence[Module]:
+    """What the guest loads. Raises BuildError when the kernel lacks what the artifact needs."""
+    features = needed(subject.features, subject.medium, writable=subject.writable, bus=vmm.bus, network=network)
+    lack = lacking(kernel, features)
+    if lack is not None:
+        raise BuildError(
+            f"{subject.name} can't boot: {lack}",
+            hint="name another kernel with --kernel, or its modules with --modules",
+        )
+    return kernel.modules.closure(to_load(kernel, features)) if kernel.modules is not None else []
 
 
 def describe(
     request: Request,
-    bootable: Bootable,
+    subject: Subject,
     vmm: Vmm,
     kernel: Kernel,
+    modules: Sequence[Module],
     accelerator: Accelerator,
     forwards: tuple[Forward, ...],
     files: HandedFiles,
     context: BuildContext,
 ) -> Machine:
-    """The machine. Raises BuildError when the kernel lacks what the artifact needs."""
-    features = needed(
-        bootable.features, bootable.medium, writable=bootable.writable, bus=vmm.bus, network=bool(forwards)
-    )
-    lack = lacking(kernel, features)
-    if lack is not None:
-        raise BuildError(
-            f"{bootable.name} can't boot: {lack}",
-            hint="name another kernel with --kernel, or its modules with --modules",
-        )
-    names = to_load(kernel, features)
-    modules = kernel.modules.closure(names) if kernel.modules is not None else []
+    """The machine, for the VMM."""
     disks: tuple[Disk, ...] = ()
-    if bootable.medium == "initramfs":
-        extra = initramfs.beside_initramfs(modules, bootable.modules, bootable.workload)
-        archive = files.join("initramfs", bootable.artifact, extra) if extra else bootable.artifact
+    if subject.medium == "initramfs":
+        extra = initramfs.beside_initramfs(modules, subject.modules, subject.workload)
+        archive = files.join("initramfs", subject.artifact, extra) if extra else subject.artifact
     else:
-        archive = files.add("initramfs", initramfs.for_disk(kernel.architecture, modules, bootable.workload))
-        copied = bootable.writable and not vmm.discards_writes
-        image = files.copy(bootable.artifact) if copied else bootable.artifact
-        disks = (Disk(image, read_only=not bootable.writable),)
-    resources = {**RESOURCES, **bootable.manifest.get("resources", {})}
+        archive = files.add("initramfs", initramfs.for_disk(kernel.architecture, modules, subject.workload))
+        copied = subject.writable and not vmm.discards_writes
+        image = files.copy(subject.artifact) if copied else subject.artifact
+        disks = (Disk(image, read_only=not subject.writable),)
+    resources = {**RESOURCES, **subject.manifest.get("resources", {})}
     return Machine(
         architecture=kernel.architecture,
         kernel=kernel.path,
@@ -122,7 +126,7 @@ def describe(
         disks=disks,
         cpus=request.cpus or resources["cpu_cores"],
         memory_mb=request.memory_mb or resources["memory_mb"],
-        command_line=_command_line(bootable, kernel, vmm, forwards, context),
+        command_line=_command_line(subject, kernel, vmm, forwards, context),
         forwards=forwards,
         accelerator=accelerator,
         attached=request.attached,
@@ -130,16 +134,16 @@ def describe(
 
 
 def _command_line(
-    bootable: Bootable, kernel: Kernel, vmm: Vmm, forwards: tuple[Forward, ...], context: BuildContext
+    subject: Subject, kernel: Kernel, vmm: Vmm, forwards: tuple[Forward, ...], context: BuildContext
 ) -> str:
     # After a panic the machine resets at once, at which every VMM here ends.
     words = [f"console={_CONSOLES.get(kernel.architecture, 'ttyS0')}", "panic=-1"]
-    if bootable.medium == "disk":
-        words += ["root=/dev/vda", f"rootfstype={bootable.format}"]
+    if subject.medium == "disk":
+        words += ["root=/dev/vda", f"rootfstype={subject.format}"]
     if forwards and vmm.guest_network is not None:
         words.append(f"fledge.ip={vmm.guest_network}")
-    if bootable.agent and bootable.manifest:
-        told = f"volant.manifest={encode_manifest(bootable.manifest)}"
+    if subject.agent and subject.manifest:
+        told = f"volant.manifest={encode_manifest(subject.manifest)}"
         if len(" ".join([*words, told])) <= COMMAND_LINE_MAX:
             words.append(told)
         else:
@@ -248,7 +252,7 @@ def _host_port(wanted: int | None, protocol: Literal["tcp", "udp"], context: Bui
 def _run(
     machine: Machine,
     vmm: Vmm,
-    bootable: Bootable,
+    subject: Subject,
     request: Request,
     files: HandedFiles,
     context: BuildContext,
@@ -257,21 +261,21 @@ def _run(
     from fledge.boot.console import Console
 
     console = console or Console()
-    console.silent = bootable.silent
+    console.silent = subject.silent
     argv = vmm.command(machine, files)
     for forward in machine.forwards:
         context.progress.info(f"forwarding {forward}")
-    check = health_check(bootable.manifest, machine.forwards)
+    check = health_check(subject.manifest, machine.forwards)
     stdin = None if request.attached else subprocess.DEVNULL
     with (
-        context.progress.stage(f"booting {bootable.name} with {vmm.name} ({machine.accelerator})"),
+        context.progress.stage(f"booting {subject.name} with {vmm.name} ({machine.accelerator})"),
         tools.running(argv, context.progress, stdin=stdin, pass_fds=files.fds, package=vmm.package) as process,
     ):
         began = time.monotonic()
         console.follow(process)
         try:
             outcome = wait(console, check, began, request.timeout)
-            _expect_service(outcome, bootable.manifest)
+            _expect_service(outcome, subject.manifest)
         except BuildError as error:
             raise _explained(error, console, process, machine, request) from None
         if request.attached:

@@ -35,7 +35,7 @@ class Description:
 
 
 @dataclass(frozen=True, slots=True)
-class Bootable:
+class Subject:
     """An artifact that has something to run."""
 
     artifact: Path
@@ -63,7 +63,7 @@ class Bootable:
         return self.artifact.name
 
 
-def open_bootable(path: Path) -> Bootable:
+def open_subject(path: Path) -> Subject:
     """`path`: an artifact, or a manifest.json. The manifest that stands beside an artifact counts if it is its own.
 
     Raises BuildError when either can't be read, when the artifact is not what the manifest's checksum says, or when it
@@ -82,7 +82,7 @@ def open_bootable(path: Path) -> Bootable:
     own = _describe(tree, artifact)
     our_init = driver.medium == "disk" or _is_our_init(tree)
     workload, agent = _settle(tree, own, document, artifact, our_init)
-    return Bootable(
+    return Subject(
         artifact=artifact.absolute(),
         format=name,
         medium=driver.medium,
