@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import re
 import subprocess
@@ -100,20 +101,21 @@ class Console:
 
     def _read(self, stream: IO[bytes]) -> None:
         rest = b""
-        while chunk := stream.read1(65536):  # type: ignore[attr-defined]
-            if self._echo is not None:
-                self._echo(chunk)
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                self._take(line)
-            rest = rest[-_LONGEST:]
-        if rest:
-            self._take(rest)
+        with stream:
+            while chunk := os.read(stream.fileno(), 65536):
+                if self._echo is not None:
+                    self._echo(chunk)
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    self._take(line)
+                rest = rest[-_LONGEST:]
+        self._take(rest)
         self._events.put(Closed())
 
     def _read_errors(self, stream: IO[bytes]) -> None:
-        for line in stream:
-            self._errors.append(_clean(line))
+        with stream:
+            for line in stream:
+                self._errors.append(_clean(line))
 
     def _take(self, raw: bytes) -> None:
         line = _clean(raw)

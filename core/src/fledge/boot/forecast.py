@@ -1,4 +1,4 @@
-"""At build time: will the kernels that the environment names boot the artifact?"""
+"""Tells at build time what the kernels that the environment names lack for the artifact."""
 
 from __future__ import annotations
 
