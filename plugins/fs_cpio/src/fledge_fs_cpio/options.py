@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 Compression = Literal["gzip", "zstd", "none"]
 
 _LEVELS: Final[dict[str, range]] = {"gzip": range(1, 10), "zstd": range(1, 23), "none": range(0)}
-_DEFAULTS: Final[dict[str, int]] = {"gzip": 9, "zstd": 9, "none": 0}
+_DEFAULTS: Final[dict[str, int]] = {"gzip": 7, "zstd": 9, "none": 0}
 
 
 class CpioOptions(Options):
@@ -20,7 +20,7 @@ class CpioOptions(Options):
     """The compressor. The guest's kernel must have it (CONFIG_RD_GZIP; CONFIG_RD_ZSTD, since Linux 5.9)."""
 
     compression_level: int | None = Field(default=None, json_schema_extra={"minimum": 1, "maximum": 22})
-    """gzip: 1 to 9, default 9. zstd: 1 to 22, default 9."""
+    """gzip: 1 to 9, default 7. zstd: 1 to 22, default 9."""
 
     xattrs: Literal["error", "drop"] = "error"
     """Extended attributes, such as file capabilities, which cpio can't hold: `error`, or `drop` them with a warning."""
