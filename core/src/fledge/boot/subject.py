@@ -156,23 +156,23 @@ def _artifact_of(document: Mapping[str, Any], path: Path) -> Path:
 
 
 def _check(document: Mapping[str, Any], artifact: Path) -> None:
-    wanted = _medium(document).get("checksum")
-    if wanted is not None and (found := digest_of(artifact)) != _digest(wanted):
+    wanted = _checksum(document)
+    if wanted is not None and (found := digest_of(artifact, wanted.algorithm)) != wanted:
         raise BuildError(f"{artifact} is not the artifact of its manifest: {found}, and the manifest has {wanted}")
 
 
-def _digest(text: str) -> Digest | None:
-    """Volant takes the digest without its algorithm, too."""
+def _checksum(document: Mapping[str, Any]) -> Digest | None:
+    text = _medium(document).get("checksum")
     try:
-        return Digest.parse(text if ":" in text else f"sha256:{text}")
-    except ValueError:
-        return None
+        return None if text is None else Digest.parse(text)
+    except ValueError as error:
+        raise BuildError(f"the manifest's checksum: {error}") from error
 
 
 def _manifest_beside(artifact: Path) -> Mapping[str, Any] | None:
     for document in _candidates(artifact):
-        checksum = _medium(document).get("checksum")
-        if checksum is not None and _digest(checksum) == digest_of(artifact):
+        checksum = _checksum(document)
+        if checksum is not None and checksum == digest_of(artifact, checksum.algorithm):
             return document
     return None
 
@@ -188,11 +188,11 @@ def _candidates(artifact: Path) -> Iterator[Mapping[str, Any]]:
             yield document
 
 
-def digest_of(path: Path) -> Digest:
-    """The sha256 of a file. Raises BuildError when it can't be read."""
+def digest_of(path: Path, algorithm: str) -> Digest:
+    """The digest of a file. Raises BuildError when it can't be read."""
     try:
         with open(path, "rb") as file:
-            return Digest("sha256", hashlib.file_digest(file, "sha256").hexdigest())
+            return Digest(algorithm, hashlib.file_digest(file, algorithm).hexdigest())
     except OSError as error:
         raise BuildError(f"can't read {path}: {error.strerror}") from error
 
