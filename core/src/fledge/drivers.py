@@ -21,11 +21,12 @@ GROUPS: Final = {
     "filesystem": "fledge.filesystems",
     "agent": "fledge.agents",
     "transport": "fledge.transports",
+    "vmm": "fledge.vmms",
     "extension": "fledge.extensions",
 }
 """The kinds, and the entry-point group of each."""
 
-_PREFIX: Final = {"strategy": "strategy", "filesystem": "fs", "agent": "agent", "transport": "transport"}
+_PREFIX: Final = {"strategy": "strategy", "filesystem": "fs", "agent": "agent", "transport": "transport", "vmm": "vmm"}
 _OWN_PACKAGE: Final = {
     ("strategy", "oci_rootfs"): "fledge-strategy-oci",
     ("transport", "docker"): "fledge-transport-registry",

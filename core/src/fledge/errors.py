@@ -20,10 +20,12 @@ class FledgeError(Exception):
 
     exit_code = EXIT_FAILED
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, transcript: Sequence[str] = ()) -> None:
+        """`transcript`: the last lines of what a guest or a program said before."""
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.transcript = tuple(transcript)
 
 
 class BuildError(FledgeError):

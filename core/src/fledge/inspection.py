@@ -18,21 +18,25 @@ HEAD: Final = 128 << 10
 
 def read_artifact(path: Path) -> tuple[str, Tree]:
     """The filesystem's name and the tree. Raises BuildError when the file can't be read or no driver knows it."""
+    name, driver, _ = recognize(path)
+    return name, driver.read_tree(path)
+
+
+def recognize(path: Path) -> tuple[str, type[Filesystem], bytes]:
+    """The filesystem's name, its driver, and the file's head. Raises BuildError as read_artifact."""
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD)
     except OSError as error:
         raise BuildError(f"can't read {path}: {error.strerror}") from error
     known = drivers.names("filesystem")
-    broken = []
     for name in known:
         try:
             driver = cast("type[Filesystem]", drivers.load("filesystem", name))
-        except BuildError as error:
-            broken.append(error.message)
-            continue
+        except BuildError:
+            continue  # A broken plugin harms nobody who does not name it; `fledge plugins` tells of it.
         if driver.recognizes(head):
-            return name, driver.read_tree(path)
+            return name, driver, head
     raise BuildError(
         f"{path} is not an artifact that an installed filesystem knows ({', '.join(known) or 'none installed'})"
     )

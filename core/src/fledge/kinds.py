@@ -18,6 +18,9 @@ from fledge.sources import AgentRequest, FileSource, ImageRequest, ImageSource, 
 
 if TYPE_CHECKING:
     from fledge.artifact import Artifact
+    from fledge.boot.features import KernelFeature
+    from fledge.boot.kernel import KernelFormat
+    from fledge.boot.machine import Accelerator, HandedFiles, Machine
     from fledge.context import BuildContext
     from fledge.options import Options
     from fledge.output import ArtifactFile
@@ -63,6 +66,9 @@ class Strategy(Driver):
     def assemble_tree(self, plan: BuildPlan, sources: Sequence[Source]) -> Tree:
         """See hookspecs.assemble_tree."""
 
+    def check_tree(self, plan: BuildPlan, tree: Tree) -> None:
+        """Called with the tree as it will be packed, after the mappings. Raises BuildError when it can't boot."""
+
 
 class Filesystem(Driver):
     """Writes a tree into an artifact, and reads it back (`[filesystem] type`, group fledge.filesystems).
@@ -71,7 +77,11 @@ class Filesystem(Driver):
     """
 
     suffix: ClassVar[str] = ".img"
-    """What a direct build appends to the name."""
+    """What a direct build appends to the name; see `artifact_suffix`."""
+    medium: ClassVar[Literal["disk", "initramfs"]] = "disk"
+    """What a machine boots such an artifact as."""
+    writable: ClassVar[bool] = True
+    """Whether a guest can write to it; over what it can't, the guest init puts a tmpfs with overlayfs."""
 
     @hookimpl
     @abstractmethod
@@ -85,9 +95,19 @@ class Filesystem(Driver):
         """Imports what pack_artifact will need. Called while the sources are fetched, if that takes a while."""
 
     @classmethod
+    def artifact_suffix(cls, options: Options) -> str:
+        """`suffix`, unless the options decide (`.cpio.gz`, `.cpio.zst`)."""
+        return cls.suffix
+
+    @classmethod
     @abstractmethod
     def recognizes(cls, head: bytes) -> bool:
         """Whether `head`, the first 128 KiB of a file or all of it, begins an artifact of this format."""
+
+    @classmethod
+    def kernel_features(cls, head: bytes) -> Sequence[KernelFeature]:
+        """What a guest's kernel must have to read the artifact that begins with `head`, as for `recognizes`."""
+        return ()
 
     @classmethod
     @abstractmethod
@@ -128,3 +148,31 @@ class AgentSource(Driver):
             check_program(source.content, request.platform, f"the agent {source.origin}")
             return source
         return None
+
+
+class Vmm(Driver):
+    """Runs a virtual machine (`fledge boot --vmm`, group fledge.vmms)."""
+
+    package: ClassVar[str]
+    """What to install for the program, for people."""
+    kernel_formats: ClassVar[Sequence[KernelFormat]]
+    """The kernels that it boots, the one to look for first first."""
+    accelerators: ClassVar[frozenset[Accelerator]] = frozenset({"kvm"})
+    """`tcg`: it can do without KVM."""
+    bus: ClassVar[Literal["pci", "mmio"]] = "pci"
+    """Where the guest finds its virtio devices."""
+    guest_network: ClassVar[str | None] = None
+    """The guest's address in the VMM's own network, as the guest init's `fledge.ip` takes it; None: it can't forward ports."""
+    discards_writes: ClassVar[bool] = False
+    """Whether it leaves the image of a writable disk as it is; else it is given a copy."""
+
+    @abstractmethod
+    def program(self, architecture: str) -> str:
+        """The program's name or path."""
+
+    @abstractmethod
+    def command(self, machine: Machine, files: HandedFiles) -> Sequence[str]:
+        """The command line that runs `machine`: its console on stdin and stdout, and an end when the guest ends.
+
+        `files` takes what the program reads beside it.
+        """

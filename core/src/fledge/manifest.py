@@ -29,6 +29,8 @@ SCHEMA_VERSION: Final = "v1"
 DEFAULT_VERSION: Final = "0.1.0"
 """The version of an image without manifest.toml, as in the sample manifests."""
 
+DEFAULT_RESOURCES: Final = {"cpu_cores": 2, "memory_mb": 2048}
+
 
 @cache
 def schema() -> dict[str, Any]:
@@ -55,7 +57,7 @@ def core_sections(plan: BuildPlan, artifact: Artifact, *, warn: Callable[[str], 
         "runtime": template.get("runtime", plan.name),
         "enabled": template.get("enabled", True),
         plan.artifact_kind: _medium(plan, artifact),
-        "resources": {"cpu_cores": 2, "memory_mb": 2048} | template.get("resources", {}),
+        "resources": DEFAULT_RESOURCES | template.get("resources", {}),
         "workload": runtime.workload,
         "health_check": runtime.health_check,
         "network": runtime.network,
@@ -123,4 +125,5 @@ def file_name(plan: BuildPlan, artifact: Path) -> str:
     """
     if plan.output is None:
         return f"{file_stem(plan.name)}.manifest.json"
-    return f"{artifact.name.removesuffix('.gz').rpartition('.')[0] or artifact.name}.manifest.json"
+    uncompressed = artifact.name.removesuffix(".gz").removesuffix(".zst")
+    return f"{uncompressed.rpartition('.')[0] or uncompressed}.manifest.json"

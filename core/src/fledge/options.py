@@ -32,6 +32,14 @@ class NoOptions(Options):
     """For drivers without any."""
 
 
+class FilesystemOptions(Options):
+    """The keys of `[filesystem]` beside `type`, of a filesystem that has something to tell the guest."""
+
+    def guest_overlay_size(self) -> str | None:
+        """How large the guest's tmpfs over a read-only root may become, `1G` or `50%`; None: as the guest init likes."""
+        return None
+
+
 class StrategyOptions(Options):
     """The top-level tables of fledge.toml that a strategy owns: `source`, `init`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fledge import manifest, mappings
 from fledge.errors import BuildError
 from fledge.image.access import ImageNotFoundError
+from fledge.inspection import HEAD
 from fledge.output import Outputs
 from fledge.plugins import Plugins, mappings_of
 from fledge.runtime import settle_runtime
@@ -48,15 +50,28 @@ def build(plan: BuildPlan, context: BuildContext, extensions: Sequence[tuple[str
         # A workload that can't be started is told before an image is compressed for it.
         settle_runtime(plan.manifest, tree.image)
         mappings.apply(mappings_of(plugins, plan, tree), tree)
+        plugins.strategy.check_tree(plan, tree)
         artifact: Artifact = plugins.hook.pack_artifact(plan=plan, tree=tree, target=target)
         # While the artifact is still being hashed and brought to disk.
         manifest.validator()
         proposals = plugins.collect("emit_manifest", plan=plan, artifact=artifact)
         document = manifest.merge_sections(proposals)
+        _check_kernels(plugins, artifact, document, context)
         manifest_path = path.parent / manifest.file_name(plan, path)
         outputs.manifest(manifest_path, manifest.render(document))
         outputs.commit()
     return BuildResult(artifact, manifest_path, document)
+
+
+def _check_kernels(plugins: Plugins, artifact: Artifact, document: dict[str, Any], context: BuildContext) -> None:
+    """Warns where a kernel that the environment names can't boot the artifact."""
+    if any(name.startswith("FLEDGE_KERNEL_") for name in context.environ):
+        from fledge.boot.forecast import forecast
+
+        head = os.pread(artifact.file.fileno(), HEAD, 0)
+        network = bool(document.get("network", {}).get("expose"))
+        warn = context.progress.warning
+        forecast(plugins.filesystem, head, network=network, environ=context.environ, warn=warn)
 
 
 def _fetch(plugins: Plugins, plan: BuildPlan, context: BuildContext, requests: Sequence[Request]) -> list[Source]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
 
 from fledge.errors import BuildError
 from fledge.progress import Progress
@@ -18,6 +21,8 @@ class ProgramError(BuildError):
         super().__init__(message)
         self.stdout = stdout
 
+
+_PR_SET_PDEATHSIG: Final = 1
 
 _running: set[subprocess.Popen[bytes]] = set()
 
@@ -62,6 +67,47 @@ def run(
         tail = err.decode("utf-8", "backslashreplace").strip().splitlines()[-1:] or ["it printed nothing"]
         raise ProgramError(f"{shlex.join(argv)} failed with exit code {process.returncode}: {tail[0]}", out)
     return out
+
+
+@contextmanager
+def running(
+    argv: Sequence[str],
+    progress: Progress,
+    *,
+    stdin: int | None = subprocess.DEVNULL,
+    pass_fds: Sequence[int] = (),
+    package: str | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program in the background with its stdout and stderr in pipes, which ends with the block or with this process.
+
+    `package`: who has the program, for the hint. Raises BuildError when it can't be run.
+    """
+    import ctypes
+
+    progress.debug(f"running: {shlex.join(argv)}")
+    prctl = ctypes.CDLL(None).prctl
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=pass_fds,
+            # One system call, which takes no lock of this process.
+            preexec_fn=lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
+        )
+    except FileNotFoundError:
+        hint = f"install {package or argv[0]}"
+        raise BuildError(f"the program {argv[0]!r} is not installed", hint=hint) from None
+    except OSError as error:
+        raise BuildError(f"can't run {argv[0]!r}: {error.strerror}") from error
+    _running.add(process)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        _running.discard(process)
 
 
 def kill_running() -> None:

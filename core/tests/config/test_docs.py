@@ -8,8 +8,8 @@ from fledge.config.docs import page
 
 PAGE = Path(__file__).parents[3] / "docs" / "config.md"
 STANDARD = {
-    "strategy": ["oci_rootfs"],
-    "filesystem": ["ext4", "squashfs"],
+    "strategy": ["initramfs", "oci_rootfs"],
+    "filesystem": ["cpio", "ext4", "squashfs"],
     "agent": ["http", "local", "release"],
 }
 

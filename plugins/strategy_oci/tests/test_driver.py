@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from fledge import drivers
 from fledge.errors import BuildError, UsageError
-from fledge.options import NoOptions
+from fledge.options import NoOptions, Options
 from fledge.plan import BuildPlan, Choice
 from fledge.sources import AgentRequest, FileSource, ImageReference, ImageRequest, ImageSource
 from fledge.testing.builds import Log, context
@@ -21,6 +21,8 @@ from fledge.tree.content import Content
 from fledge.tree.inode import Directory, File, Inode, Symlink
 from fledge.tree.tree import Tree
 from fledge.values import Digest, GuestPath, Platform
+from fledge_fs_squashfs.options import SquashfsOptions
+from fledge_guest import Workload, init_binary
 from fledge_strategy_oci.driver import AGENT, IMAGE_CONFIG, OciRootfs, add_file
 from fledge_strategy_oci.options import OciRootfsOptions
 
@@ -180,6 +182,9 @@ def test_a_tree_of_layers_config_and_agent(tmp_path: Path) -> None:
     tree = strategy.assemble_tree(plan(tmp_path), [image, agent()])
     assert sorted(path for path, _ in tree.walk()) == [
         b"",
+        b".fledge",
+        b".fledge/init",
+        b".fledge/workload",
         b"bin",
         b"etc",
         b"etc/fsify-entrypoint",
@@ -227,8 +232,132 @@ def test_no_layers_and_no_agent(tmp_path: Path) -> None:
     layout(tmp_path / "image")
     strategy = driver(tmp_path)
     tree = strategy.assemble_tree(plan(tmp_path, agent=None), [fetch(tmp_path, strategy)])
-    assert [path for path, _ in tree.walk()] == [b"", b"etc", b"etc/fsify-entrypoint"]
+    assert [path for path, _ in tree.walk() if not path.startswith(b".fledge")] == [
+        b"",
+        b"etc",
+        b"etc/fsify-entrypoint",
+    ]
     assert (tree.root.mode, entry(tree, "/etc").mode) == (0o755, 0o755)
+
+
+CONFIG = {
+    "Entrypoint": ["/app"],
+    "Cmd": ["--port", "80"],
+    "Env": ["PATH=/bin", "A=1"],
+    "WorkingDir": "srv",
+    "User": "app",
+    "StopSignal": "SIGQUIT",
+}
+
+
+def described(tree: Tree) -> bytes:
+    inode = entry(tree, "/.fledge/workload")
+    assert isinstance(inode, File)
+    assert (inode.mode, inode.uid, inode.gid, inode.mtime) == (0o644, 0, 0, tree.epoch)
+    return inode.content.read()
+
+
+@pytest.mark.parametrize(
+    ("manifest", "filesystem", "with_agent", "expected"),
+    [
+        (
+            {},
+            NoOptions(),
+            False,
+            Workload(("/app", "--port", "80"), {"A": "1", "PATH": "/bin"}, "/srv", "app", stop_signal=3),
+        ),
+        (
+            {"workload": {"type": "exec", "entrypoint": ["/other"], "env": {"A": "2"}, "workdir": "/", "user": "0:0"}},
+            SquashfsOptions(overlay_size="50%"),
+            False,
+            Workload(("/other",), {"A": "2", "PATH": "/bin"}, "/", "0:0", overlay_size="50%", stop_signal=3),
+        ),
+        (
+            {},
+            SquashfsOptions(),
+            True,
+            Workload(
+                ("/app", "--port", "80"),
+                {"A": "1", "PATH": "/bin"},
+                "/srv",
+                "app",
+                handover="/bin/kestrel",
+                overlay_size="1G",
+                stop_signal=3,
+            ),
+        ),
+    ],
+    ids=["image", "manifest", "agent"],
+)
+def test_the_guest_init_and_what_it_is_told(
+    tmp_path: Path, manifest: Mapping[str, Any], filesystem: Options, with_agent: bool, expected: Workload
+) -> None:
+    layout(tmp_path / "image", config=CONFIG)
+    strategy = driver(tmp_path)
+    chosen = plan(tmp_path, manifest=manifest, filesystem=Choice("any", filesystem))
+    tree = strategy.assemble_tree(chosen, [fetch(tmp_path, strategy), *([agent()] if with_agent else [])])
+    init = entry(tree, "/.fledge/init")
+    assert isinstance(init, File)
+    assert (init.mode, init.uid, init.gid, init.mtime) == (0o755, 0, 0, tree.epoch)
+    assert init.content.read() == init_binary("amd64")
+    assert described(tree) == expected.render()
+
+
+def test_the_init_is_for_the_images_machine(tmp_path: Path) -> None:
+    layout(tmp_path / "image")
+    strategy = driver(tmp_path)
+    image = fetch(tmp_path, strategy)
+    tree = strategy.assemble_tree(plan(tmp_path, agent=None, platform=Platform("linux", "arm64")), [image])
+    init = entry(tree, "/.fledge/init")
+    assert isinstance(init, File)
+    assert init.content.read() == init_binary("arm64")
+
+
+def test_an_architecture_without_a_guest_init_is_told(tmp_path: Path) -> None:
+    layout(tmp_path / "image")
+    log = Log()
+    strategy = driver(tmp_path, log=log)
+    image = fetch(tmp_path, strategy)
+    tree = strategy.assemble_tree(plan(tmp_path, agent=None, platform=Platform("linux", "riscv64")), [image])
+    assert tree.get(GuestPath.parse("/.fledge/init")) is None
+    assert log.texts("warning") == [
+        "no guest init for architecture 'riscv64'; there are: amd64, arm64: the image boots with an init of its own only"
+    ]
+
+
+def test_an_image_with_nothing_to_run_has_an_init_and_no_workload(tmp_path: Path) -> None:
+    layout(tmp_path / "image", config={})
+    strategy = driver(tmp_path)
+    tree = strategy.assemble_tree(plan(tmp_path, agent=None), [fetch(tmp_path, strategy)])
+    assert [path for path, _ in tree.walk() if path.startswith(b".fledge")] == [b".fledge", b".fledge/init"]
+
+
+def test_an_unknown_stop_signal_is_told(tmp_path: Path) -> None:
+    layout(tmp_path / "image", config={**CONFIG, "StopSignal": "SIGFOO"})
+    log = Log()
+    strategy = driver(tmp_path, log=log)
+    tree = strategy.assemble_tree(plan(tmp_path, agent=None), [fetch(tmp_path, strategy)])
+    assert b"stop_signal" not in described(tree)
+    assert log.texts("warning") == [
+        "the image's StopSignal: unknown signal 'SIGFOO'; expected a name such as SIGTERM or SIGRTMIN+3, or 1 to 64; "
+        "SIGTERM stops the workload"
+    ]
+
+
+def test_a_workload_that_the_init_would_refuse_is_an_error(tmp_path: Path) -> None:
+    layout(tmp_path / "image", config={**CONFIG, "User": "a:b:c"})
+    strategy = driver(tmp_path)
+    image = fetch(tmp_path, strategy)
+    with pytest.raises(BuildError, match="can't run the workload: malformed user 'a:b:c'"):
+        strategy.assemble_tree(plan(tmp_path, agent=None), [image])
+
+
+def test_case_050_a_file_in_the_inits_way_is_named(tmp_path: Path) -> None:
+    layout(tmp_path / "image", layer((".fledge", b"")))
+    strategy = driver(tmp_path)
+    image = fetch(tmp_path, strategy)
+    with pytest.raises(BuildError, match=r"bootable: /\.fledge is in the way: it is not a directory"):
+        strategy.assemble_tree(plan(tmp_path, agent=None), [image])
 
 
 def root(*nodes: tuple[str, Inode]) -> Tree:

@@ -16,6 +16,7 @@ _COMMANDS: Final = {
     "validate": "checks fledge.toml and manifest.toml, and tells all problems at once",
     "plugins": "lists what is installed and what failed to load",
     "schema": "prints a JSON Schema for editors and checkers",
+    "boot": "boots an artifact in a virtual machine and tells whether it came up",
     "inspect": "shows what is inside an artifact without mounting it",
     "cache": "lists or prunes what builds keep for the next one",
     "version": "prints the version",
@@ -90,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
             terminal.error(str(problem))
         return error.exit_code
     except FledgeError as error:
-        terminal.error(error.message, hint=error.hint)
+        terminal.error(error.message, hint=error.hint, transcript=error.transcript)
         return error.exit_code
     finally:
         terminal.close()

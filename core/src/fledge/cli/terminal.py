@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, TextIO
 
@@ -25,6 +26,8 @@ class Terminal:
         self._json = False
         self._renderer: Renderer | None = None
         self._live = False
+        self.transcript: Callable[[], Sequence[str]] = tuple
+        """What a guest said last, for when the user interrupts."""
 
     def configure(self, *, verbose: bool = False, quiet: bool = False, log_format: str | None = None) -> None:
         """The global options. Raises UsageError when two exclude each other."""
@@ -53,15 +56,17 @@ class Terminal:
             self._renderer = PlainLines(self._level)
         return Progress(self._renderer)
 
-    def error(self, message: str, hint: str | None = None) -> None:
-        """One line on stderr, and the hint."""
+    def error(self, message: str, hint: str | None = None, transcript: Sequence[str] = ()) -> None:
+        """The transcript, one line on stderr, and the hint."""
         self.close()
-        _write(self._error_text(message, hint))
+        _write(self._error_text(message, hint, transcript))
 
-    def _error_text(self, message: str, hint: str | None = None) -> str:
+    def _error_text(self, message: str, hint: str | None = None, transcript: Sequence[str] = ()) -> str:
         if self._json:
-            return _json({"level": "error", "message": message, **({"hint": hint} if hint else {})})
-        return f"fledge: error: {message}" + (f"\n  hint: {hint}" if hint else "")
+            more = {"hint": hint, "transcript": list(transcript)}
+            return _json({"level": "error", "message": message, **{key: value for key, value in more.items() if value}})
+        lines = [f"  | {line}" for line in transcript] + [f"fledge: error: {message}"]
+        return "\n".join([*lines, f"  hint: {hint}"] if hint else lines)
 
     def close(self) -> None:
         """Ends the display; what comes after is written below it."""
@@ -90,9 +95,9 @@ class Terminal:
         # start of the display, when it has hidden the cursor and can't be closed yet.
         with suppress(RuntimeError, OSError):
             self.close()
-        text = self._error_text(f"interrupted by {signal.Signals(number).name}")
+        text = self._error_text(f"interrupted by {signal.Signals(number).name}", transcript=self.transcript())
         with suppress(OSError):
-            os.write(2, f"{_SHOW_CURSOR if self._live else ''}{text}\n".encode())
+            os.write(2, f"{_SHOW_CURSOR if self._live else ''}{text}\n".encode("utf-8", "backslashreplace"))
         os._exit(EXIT_INTERRUPTED)
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from fledge import drivers
 from fledge.config.chosen import NO_AGENT, Catalog
@@ -15,6 +15,9 @@ from fledge.config.settings import settle
 from fledge.errors import ConfigError, Problem
 from fledge.names import file_stem
 from fledge.plan import BuildPlan
+
+if TYPE_CHECKING:
+    from fledge.kinds import Filesystem
 
 STRATEGY: Final = "oci_rootfs"
 
@@ -54,7 +57,8 @@ def plan_direct(
     if problems or plan is None:
         raise ConfigError(problems)
     if plan.output is None:
-        suffix = catalog.load("filesystem", plan.filesystem.name).suffix  # type: ignore[attr-defined]
+        filesystem_driver = cast("type[Filesystem]", catalog.load("filesystem", plan.filesystem.name))
+        suffix = filesystem_driver.artifact_suffix(plan.filesystem.options)
         plan = replace(plan, output=base_dir / f"{file_stem(plan.name)}{suffix}")
     return plan
 

@@ -34,6 +34,8 @@ class Log:
         return [text for one, text in self.messages if one == level]
 
 
-def context(folder: Path, log: Log | None = None, environ: Mapping[str, str] | None = None) -> BuildContext:
+def context(
+    folder: Path, log: Log | None = None, environ: Mapping[str, str] | None = None, jobs: int = 2
+) -> BuildContext:
     """A build's context with an own store in `folder` and nothing from the environment."""
-    return BuildContext(Store(folder), Progress(log), environ or {}, jobs=2)
+    return BuildContext(Store(folder), Progress(log), environ or {}, jobs)

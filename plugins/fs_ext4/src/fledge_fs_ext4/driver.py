@@ -12,7 +12,10 @@ from fledge_fs_ext4.format import BLOCK, MAGIC, MAGIC_OFFSET
 from fledge_fs_ext4.options import Ext4Options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fledge.artifact import Artifact
+    from fledge.boot.features import KernelFeature
     from fledge.output import ArtifactFile
     from fledge.plan import BuildPlan
     from fledge.tree.tree import Tree
@@ -58,6 +61,13 @@ class Ext4(Filesystem):
     def recognizes(cls, head: bytes) -> bool:
         """Whether the superblock's magic is there."""
         return head[MAGIC_OFFSET : MAGIC_OFFSET + 2] == MAGIC.to_bytes(2, "little")
+
+    @classmethod
+    def kernel_features(cls, head: bytes) -> Sequence[KernelFeature]:
+        """ext4."""
+        from fledge.boot.features import KernelFeature
+
+        return (KernelFeature("EXT4_FS", "ext4", "ext4"),)
 
     @classmethod
     def read_tree(cls, path: Path) -> Tree:

@@ -12,7 +12,10 @@ from fledge_fs_squashfs.format import MAGIC, MAX_TIME
 from fledge_fs_squashfs.options import SquashfsOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fledge.artifact import Artifact
+    from fledge.boot.features import KernelFeature
     from fledge.output import ArtifactFile
     from fledge.plan import BuildPlan
     from fledge.tree.tree import Tree
@@ -23,6 +26,7 @@ class Squashfs(Filesystem):
 
     options_model: ClassVar = SquashfsOptions
     options: SquashfsOptions
+    writable: ClassVar[bool] = False
 
     def import_ahead(self) -> None:
         """See kinds.Filesystem.import_ahead."""
@@ -53,6 +57,16 @@ class Squashfs(Filesystem):
     def recognizes(cls, head: bytes) -> bool:
         """Whether the file begins with the magic of a little-endian squashfs."""
         return head.startswith(MAGIC)
+
+    @classmethod
+    def kernel_features(cls, head: bytes) -> Sequence[KernelFeature]:
+        """squashfs, with the image's compressor."""
+        from fledge.boot.features import KernelFeature
+
+        from fledge_fs_squashfs.superblock import kernel_symbols
+
+        squashfs = KernelFeature("SQUASHFS", "squashfs", "squashfs")
+        return squashfs, *(KernelFeature(symbol, f"{what} in squashfs") for symbol, what in kernel_symbols(head))
 
     @classmethod
     def read_tree(cls, path: Path) -> Tree:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, Literal, Self
 
-from fledge.options import Options
+from fledge.options import FilesystemOptions
 from pydantic import Field, field_validator, model_validator
 
 from fledge_fs_squashfs.compress import Gzip, Xz
@@ -16,7 +16,7 @@ _COMPRESSORS: Final[dict[str, type[Zstd] | type[Xz] | type[Gzip]]] = {"zstd": Zs
 _OVERLAY_SIZE: Final = re.compile(r"(?:[1-9][0-9]*[KMGT]|(?:[1-9][0-9]?|100)%)")
 
 
-class SquashfsOptions(Options):
+class SquashfsOptions(FilesystemOptions):
     """How the image is compressed, and how the guest makes it writable."""
 
     compression: Literal["zstd", "xz", "gzip"] = "zstd"
@@ -29,13 +29,18 @@ class SquashfsOptions(Options):
     """Bytes that are compressed as one block: a power of two from 4096 to 1048576."""
 
     overlay_size: str = "1G"
-    """Size of the guest's writable tmpfs over the image: `512M`, `1G`, or `50%` of its memory. Not stored in the image."""
+    """Size of the guest's writable tmpfs over the image: `512M`, `1G`, or `50%` of its memory. The guest init reads it from
+    /.fledge/workload; the filesystem itself does not hold it."""
 
     @property
     def level(self) -> int:
         """The level to compress at."""
         default = _COMPRESSORS[self.compression].DEFAULT
         return default if self.compression_level is None else self.compression_level
+
+    def guest_overlay_size(self) -> str | None:
+        """`overlay_size`."""
+        return self.overlay_size
 
     @model_validator(mode="after")
     def _level_exists(self) -> Self:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Final, Self
 
 from fledge.errors import BuildError
 
 from fledge_fs_squashfs import format as fs
+
+# fs/squashfs/Kconfig of Linux, by the superblock's compressor.
+_KERNEL_SYMBOLS: Final = {
+    1: ("SQUASHFS_ZLIB", "zlib"),
+    3: ("SQUASHFS_LZO", "lzo"),
+    4: ("SQUASHFS_XZ", "xz"),
+    5: ("SQUASHFS_LZ4", "lz4"),
+    6: ("SQUASHFS_ZSTD", "zstd"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +72,11 @@ class Superblock:
         if not all(fs.SUPERBLOCK.size <= table < found.used for table in tables):
             raise BuildError("a table of it starts outside of the image")
         return found
+
+
+def kernel_symbols(head: bytes) -> list[tuple[str, str]]:
+    """What of squashfs a kernel must have for the image that begins with `head`: Kconfig's symbols, and their names."""
+    found = Superblock.decode(head, 2**63)
+    needed = [_KERNEL_SYMBOLS[found.compressor]] if found.compressor in _KERNEL_SYMBOLS else []
+    # Without it capabilities are not there, and nothing tells.
+    return needed if found.xattr_table == fs.INVALID_TABLE else [*needed, ("SQUASHFS_XATTR", "xattrs")]

@@ -68,7 +68,22 @@ class OciRootfs(Strategy):
         for agent in agents:
             assert isinstance(agent, FileSource)
             add_file(tree, AGENT, agent.content, 0o755)
+        self._add_init(plan, tree, str(AGENT) if agents else None)
         return tree
+
+    def _add_init(self, plan: BuildPlan, tree: Tree, agent: str | None) -> None:
+        """Makes the image boot on any VMM with init=/.fledge/init. Volant execs the agent itself and never looks there."""
+        from fledge.guest import add_init, describe
+        from fledge.options import FilesystemOptions
+
+        warn = self.context.progress.warning
+        options = plan.filesystem.options
+        overlay_size = options.guest_overlay_size() if isinstance(options, FilesystemOptions) else None
+        try:
+            workload = describe(plan, tree.image, handover=agent, overlay_size=overlay_size, warn=warn)
+            add_init(tree, plan.platform.architecture, workload, warn=warn)
+        except BuildError as error:
+            raise BuildError(f"can't make {tree.origin or 'the image'} bootable: {error.message}") from error
 
 
 def add_file(tree: Tree, path: GuestPath, content: Content, mode: int) -> None:

@@ -1,0 +1,1 @@
+"""Boots an artifact in a virtual machine and tells whether it came up (spec section 8)."""

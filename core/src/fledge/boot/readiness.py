@@ -1,0 +1,148 @@
+"""Waits until the guest is up: its health check answers, or its workload runs."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urljoin, urlsplit
+
+from fledge.boot.console import Closed, Complained, Console, Exited, Panicked, Started
+from fledge.boot.machine import LOOPBACK, Forward
+from fledge.errors import BuildError
+
+SETTLE: Final = 2.0
+"""Seconds that an exec workload is watched after its start: many end at once, and with what status is worth telling."""
+_POWER_OFF: Final = 15.0
+"""Seconds for the guest to end after its workload has."""
+_INTERVAL: Final = 0.1
+_ANSWER: Final = 5.0
+"""Seconds for one answer of the health check."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """An http request through a forwarded port."""
+
+    host_port: int
+    path: str
+    secure: bool = False
+
+    @property
+    def url(self) -> str:
+        """Where it asks."""
+        return f"{'https' if self.secure else 'http'}://{LOOPBACK}:{self.host_port}{self.path}"
+
+    def ask(self, timeout: float) -> str | int:
+        """The status of the answer, or why there is none."""
+        connection: http.client.HTTPConnection
+        if self.secure:
+            # The guest's certificate is for the name that its users call it by.
+            context = ssl._create_unverified_context()  # noqa: S323
+            connection = http.client.HTTPSConnection(LOOPBACK, self.host_port, timeout=timeout, context=context)
+        else:
+            connection = http.client.HTTPConnection(LOOPBACK, self.host_port, timeout=timeout)
+        try:
+            connection.request("GET", self.path, headers={"Connection": "close"})
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException) as error:
+            return str(error) or type(error).__name__
+        finally:
+            connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The guest came up. `seconds`: from the VMM's start until it was ready."""
+
+    seconds: float
+    answer: str | None
+    """What the health check answered."""
+    exited: Exited | None
+    """How the workload ended, if it did while it was watched."""
+
+
+def health_check(manifest: Mapping[str, Any], forwards: tuple[Forward, ...]) -> HealthCheck | None:
+    """That of an http workload; None for others, and where the port is not forwarded."""
+    workload = manifest.get("workload", {})
+    if workload.get("type") != "http":
+        return None
+    base = urlsplit(workload["base_url"])
+    secure = base.scheme == "https"
+    port = base.port or (443 if secure else 80)
+    endpoint = manifest.get("health_check", {}).get("endpoint", "/")
+    for forward in forwards:
+        if forward.guest_port == port and forward.protocol == "tcp":
+            return HealthCheck(forward.host_port, urljoin(base.path or "/", endpoint), secure)
+    return None
+
+
+def wait(console: Console, check: HealthCheck | None, began: float, timeout: float) -> Outcome:
+    """Waits at most `timeout` seconds from `began` (of time.monotonic).
+
+    Raises BuildError, without the console's tail, when the guest does not come up.
+    """
+    return _Wait(console, check, began, timeout).run()
+
+
+class _Wait:
+    def __init__(self, console: Console, check: HealthCheck | None, began: float, timeout: float) -> None:
+        self._console = console
+        self._check = check
+        self._began = began
+        self._timeout = timeout
+        self._started: float | None = None
+        self._settled = 0.0
+        self._exited: Exited | None = None
+        self._complaint: str | None = None
+        self._answer: str | int | None = None
+
+    def run(self) -> Outcome:
+        deadline = self._began + self._timeout
+        while (now := time.monotonic()) < deadline:
+            # Nothing answers before the workload runs, and an agent may start it long after it runs itself.
+            if self._check is not None and self._started is not None:
+                self._answer = self._check.ask(min(_ANSWER, deadline - now))
+                if isinstance(self._answer, int) and self._answer < 400:
+                    return Outcome(time.monotonic() - self._began, f"{self._check.url} answers {self._answer}", None)
+            if self._check is None and self._started is not None and now >= self._settled:
+                return Outcome(self._started - self._began, None, None)
+            match self._console.next(min(_INTERVAL, deadline - now)):
+                case Started() if self._started is None:
+                    self._started = time.monotonic()
+                    self._settled = self._started + SETTLE
+                case Exited() as event:
+                    # The workload can write such a line, too: it ended only if the machine does.
+                    self._exited = event
+                    self._settled = time.monotonic() + _POWER_OFF
+                case Complained(text):
+                    self._complaint = self._complaint or text
+                case Panicked(text):
+                    raise BuildError(f"the guest's kernel panicked: {text}")
+                case Closed():
+                    return self._closed()
+        raise BuildError(f"the guest did not come up within {self._timeout:g} s{self._so_far()}")
+
+    def _closed(self) -> Outcome:
+        """The machine is off."""
+        if self._exited is not None and self._check is None and self._started is not None:
+            return Outcome(self._started - self._began, None, self._exited)
+        if self._exited is not None:
+            raise BuildError(f"the workload {self._exited} before its health check answered")
+        if self._complaint is not None:
+            raise BuildError(f"the guest's init gave up: {self._complaint}")
+        if self._started is not None:
+            raise BuildError("the machine ended without its workload's exit status")
+        raise BuildError("the machine ended before anything started in it")
+
+    def _so_far(self) -> str:
+        if self._complaint is not None:
+            return f": {self._complaint}"
+        if self._started is None:
+            return ": its workload has not started"
+        if isinstance(self._answer, int) and self._check is not None:
+            return f": {self._check.url} answers {self._answer}"
+        return f": {self._check.url}: {self._answer}" if self._check is not None else ""

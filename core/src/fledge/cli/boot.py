@@ -1,0 +1,108 @@
+"""`fledge boot`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fledge.cli.terminal import Terminal
+from fledge.errors import BuildError, UsageError
+
+if TYPE_CHECKING:
+    from fledge.boot.run import Report
+
+
+@click.command("boot")
+@click.argument("what", type=click.Path(path_type=Path), metavar="ARTIFACT|MANIFEST")
+@click.option("--vmm", metavar="NAME", help="qemu, cloud-hypervisor or firecracker.  [default: the first installed]")
+@click.option(
+    "--kernel", type=click.Path(path_type=Path), help="The guest's kernel.  [default: $FLEDGE_KERNEL_BZIMAGE]"
+)
+@click.option(
+    "--modules", type=click.Path(path_type=Path), help="The kernel's modules.  [default: /lib/modules/RELEASE]"
+)
+@click.option(
+    "--accel", type=click.Choice(["auto", "kvm", "tcg"]), help="KVM, or an emulated processor.  [default: auto]"
+)
+@click.option("--timeout", type=click.FloatRange(min=1), default=60, show_default=True, help="Seconds to come up.")
+@click.option("--memory", type=click.IntRange(min=16), metavar="MIB", help="[default: the manifest's, else 2048]")
+@click.option("--cpus", type=click.IntRange(min=1), metavar="N", help="[default: the manifest's, else 2]")
+@click.option("--console", "attached", is_flag=True, help="Attach to the guest's console until the guest ends.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.pass_obj
+def command(
+    terminal: Terminal,
+    what: Path,
+    vmm: str | None,
+    kernel: Path | None,
+    modules: Path | None,
+    accel: str | None,
+    timeout: float,
+    memory: int | None,
+    cpus: int | None,
+    attached: bool,
+    as_json: bool,
+) -> None:
+    """Boots ARTIFACT, or that of MANIFEST, in a virtual machine, and tells whether it came up.
+
+    Up is: the health check answers (http), or the workload runs. Then the machine is switched off. The artifact is not
+    changed.
+    """
+    from fledge.boot.console import Console
+    from fledge.boot.run import Request, boot
+    from fledge.context import BuildContext
+    from fledge.store import Store, default_folder
+
+    accelerator: Any = accel or os.environ.get("FLEDGE_ACCEL") or "auto"
+    if accelerator not in ("auto", "kvm", "tcg"):
+        raise UsageError(f"FLEDGE_ACCEL is {accelerator!r}; allowed are auto, kvm and tcg")
+    if attached and as_json:
+        raise UsageError("--console and --json exclude each other: both use stdout")
+    console = Console(_echo if attached else None)
+    if not attached:
+        terminal.transcript = console.tail
+    request = Request(what, vmm, kernel, modules, accelerator, timeout, memory, cpus, attached)
+    context = BuildContext(Store(default_folder(os.environ)), terminal.progress())
+    report = boot(request, context, console)
+    terminal.close()
+    if as_json:
+        click.echo(json.dumps(_facts(report), indent=2))
+    else:
+        click.echo(_line(report))
+    exited = report.outcome.exited
+    if exited is not None and exited.status != 0:
+        raise BuildError(f"the workload {exited}", transcript=console.tail())
+
+
+def _echo(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def _line(report: Report) -> str:
+    outcome = report.outcome
+    told = f"up in {outcome.seconds:.2f} s ({report.vmm}, {report.accelerator}, Linux {report.kernel.release})"
+    if outcome.answer is not None:
+        return f"{told}: {outcome.answer}"
+    return f"{told}: the workload {outcome.exited or 'runs'}"
+
+
+def _facts(report: Report) -> dict[str, Any]:
+    exited = report.outcome.exited
+    return {
+        "seconds": round(report.outcome.seconds, 3),
+        "vmm": report.vmm,
+        "accelerator": report.accelerator,
+        "kernel": {"path": str(report.kernel.path), "release": report.kernel.release},
+        "forwards": [
+            {"host_port": one.host_port, "port": one.guest_port, "protocol": one.protocol} for one in report.forwards
+        ],
+        "answer": report.outcome.answer,
+        "exit_status": exited.status if exited is not None else None,
+        "signal": exited.signal if exited is not None else None,
+    }

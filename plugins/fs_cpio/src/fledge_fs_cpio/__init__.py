@@ -1,0 +1,1 @@
+"""The filesystem `cpio`: newc archives, which the kernel unpacks as an initramfs."""

@@ -1,0 +1,1 @@
+"""The strategy initramfs: programs, busybox and an init become an initramfs."""

@@ -1,0 +1,1 @@
+"""The VMM cloud-hypervisor: what Volant boots with."""

@@ -1,0 +1,1 @@
+"""The VMM qemu: boots with KVM, and without it with an emulated processor."""
