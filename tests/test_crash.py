@@ -433,7 +433,9 @@ def test_case_091_prune_does_not_take_away_what_a_build_uses(output: Output) -> 
         assert process.stderr is not None
         while "writing squashfs" not in process.stderr.readline():
             pass
+        process.send_signal(signal.SIGSTOP)  # Else a fast machine is done before the other one has started.
         said = project.run("cache", "prune", "--all", code=1).stderr
+        process.send_signal(signal.SIGCONT)
         assert "in use by a build" in said
         process.communicate()
     assert process.returncode == 0

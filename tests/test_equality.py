@@ -134,8 +134,8 @@ def unpacked(layout: Path, folder: Path) -> Path:
 
 
 def compared(artifact: Path, filesystem: str, rootfs: Path) -> list[str]:
-    # Fledge's own: the saved config of the image (spec section 4).
-    options = ["--ignore", "etc/fsify-entrypoint"]
+    # What Fledge adds: the image's config, and the init that boots the artifact.
+    options = ["--ignore", "etc/fsify-entrypoint", "--ignore", ".fledge"]
     if filesystem == "ext4":
         options += ["--ignore", "lost+found"]  # Of every ext4: e2fsck makes it where it is missing.
     else:

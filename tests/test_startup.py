@@ -52,4 +52,4 @@ def test_a_warm_build_of_a_layout_loads_no_network(project: Project, filesystem:
 def test_drivers_that_are_not_named_are_not_loaded(project: Project) -> None:
     project.config("ext4")
     plugins = {name for name in loaded(project, "-q", "build") if name.startswith("fledge_")}
-    assert plugins == {"fledge_strategy_oci", "fledge_fs_ext4", "fledge_transport_archive"}
+    assert plugins == {"fledge_strategy_oci", "fledge_guest", "fledge_fs_ext4", "fledge_transport_archive"}
