@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fledge import manifest, mappings
 from fledge.errors import BuildError
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from fledge.context import BuildContext
     from fledge.plan import BuildPlan
     from fledge.sources import Request, Source
+
+_QUICK: Final = 0.2
+"""Seconds that a fetch takes at most when the store has everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +96,8 @@ def _fetch(plugins: Plugins, plan: BuildPlan, context: BuildContext, requests: S
 
     with ThreadPoolExecutor(max(1, len(requests)), thread_name_prefix="fledge-fetch") as pool:
         futures = [pool.submit(fetch, request) for request in requests]
-        # The threads wait for the network or are in C: what is to be imported later can be imported now.
-        for import_ahead in (plugins.filesystem.import_ahead, manifest.validator):
-            if not all(future.done() for future in futures):
-                import_ahead()
+        if wait(futures, timeout=_QUICK).not_done:
+            # The threads wait for the network or are in C: what is to be imported later can be imported now.
+            plugins.filesystem.import_ahead()
+            manifest.validator()
         return [future.result() for future in futures]
