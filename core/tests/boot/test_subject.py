@@ -106,7 +106,7 @@ def test_a_manifest_with_a_malformed_checksum(tmp_path: Path) -> None:
     path = artifact(tmp_path, entrypoint=("/app",))
     document = manifest(path)
     document["initramfs"]["checksum"] = "sha256:" + "0" * 63
-    with pytest.raises(BuildError, match="checksum: malformed digest|is no manifest"):
+    with pytest.raises(BuildError, match=r"checksum: malformed digest|is no manifest"):
         open_subject(write(tmp_path, document))
 
 
