@@ -61,13 +61,22 @@ class HealthCheck:
         try:
             connection.request("GET", self.path, headers={"Connection": "close"})
             response = connection.getresponse()
-            plain = response.headers.get_content_type() == "text/plain"
-            lines = response.read(_ANSWER_MAX).decode("utf-8", "replace").splitlines() if plain else []
-            return Answer(response.status, lines[0] if lines and lines[0].isprintable() else "")
+            return Answer(response.status, _first_line(response))
         except (OSError, http.client.HTTPException) as error:
             return str(error) or type(error).__name__
         finally:
             connection.close()
+
+
+def _first_line(response: http.client.HTTPResponse) -> str:
+    """Of a plain text; a body that doesn't come is no less an answer."""
+    if not response.getheader("Content-Type", "").startswith("text/plain"):
+        return ""
+    try:
+        lines = response.read1(_ANSWER_MAX).decode("utf-8", "replace").splitlines()
+    except (OSError, http.client.HTTPException):
+        return ""
+    return lines[0] if lines and lines[0].isprintable() else ""
 
 
 @dataclass(frozen=True, slots=True)
