@@ -349,7 +349,7 @@ def test_a_pipe_gets_plain_lines(project: Project) -> None:
         pytest.param(["nonsense"], 2, "nonsense", id="command"),
         pytest.param([], 2, "Usage", id="nothing"),
         pytest.param(
-            ["build", "oci:image:latest", "--filesystem", "ext5"], 2, "installed: ext4, squashfs", id="driver"
+            ["build", "oci:image:latest", "--filesystem", "ext5"], 2, "installed: cpio, ext4, squashfs", id="driver"
         ),
         pytest.param(["build", "oci:image:latest", "--agent", "what"], 2, "'what' is not an agent", id="agent"),
         pytest.param(["build", "oci:image:latest", "--platform", "amd64"], 2, "os/architecture", id="platform"),

@@ -134,8 +134,8 @@ def unpacked(layout: Path, folder: Path) -> Path:
 
 
 def compared(artifact: Path, filesystem: str, rootfs: Path) -> list[str]:
-    # Fledge's own: the saved config of the image (spec section 4).
-    options = ["--ignore", "etc/fsify-entrypoint"]
+    # Fledge's own: the saved config of the image (spec section 4), and the guest init with what it is told.
+    options = ["--ignore", "etc/fsify-entrypoint", "--ignore", ".fledge"]
     if filesystem == "ext4":
         options += ["--ignore", "lost+found"]  # Of every ext4: e2fsck makes it where it is missing.
     else:

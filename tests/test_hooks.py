@@ -415,7 +415,7 @@ def test_an_installed_extension_joins_every_build(project: Project) -> None:
     install(project, "acme-sbom", SBOM, "fledge.extensions", "sbom", "acme_sbom:Sbom")
     project.config()
     project.build()
-    assert project.manifest()["sbom"] == ["bin", "etc", "usr", "var"]
+    assert project.manifest()["sbom"] == [".fledge", "bin", "etc", "usr", "var"]
     assert "acme-sbom" in project.run("plugins").stdout
 
 

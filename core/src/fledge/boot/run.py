@@ -136,7 +136,7 @@ def describe(
 def _command_line(
     subject: Subject, kernel: Kernel, vmm: Vmm, forwards: tuple[Forward, ...], context: BuildContext
 ) -> str:
-    # After a panic the machine resets at once, at which every VMM here ends.
+    # A kernel that panicked says so and resets the machine, at which most VMMs end; it must not hang.
     words = [f"console={_CONSOLES.get(kernel.architecture, 'ttyS0')}", "panic=-1"]
     if subject.medium == "disk":
         words += ["root=/dev/vda", f"rootfstype={subject.format}"]
