@@ -7,8 +7,10 @@ import gzip
 import hashlib
 import json
 import os
+import pty
 import signal
 import subprocess
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -117,16 +119,22 @@ def test_an_agent_gets_the_manifest_as_volant_passes_it(project: Project) -> Non
     project.config(agent='source_strategy = "local"\npath = "agent"')
     artifact = project.build()["artifact"]
 
-    # The console goes to stdout, and the machine would run on: it is left by a signal.
-    with project.start("boot", artifact, "--console", *SMALL, stderr=subprocess.STDOUT) as process:
+    # The console goes to stdout, and the machine would run on: it is left by a signal. The VMM makes the terminal raw.
+    keyboard, stdin = pty.openpty()
+    before = termios.tcgetattr(stdin)
+    with project.start("boot", artifact, "--console", *SMALL, stdin=stdin, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
         said = ""
         while "agent is" not in said:
             line = process.stdout.readline()
             assert line, said
             said += line
+        assert termios.tcgetattr(stdin) != before
         process.terminate()
         rest = process.stdout.read()
+    assert termios.tcgetattr(stdin) == before
+    os.close(stdin)
+    os.close(keyboard)
     assert process.returncode == 130, rest
     assert "fledge: handing over to /bin/kestrel" in said
     assert "agent is 1" in said
