@@ -3,7 +3,7 @@ SHELL := /bin/bash
 # What machines are booted with; tools/debian-kernel unpacks a kernel without installing it.
 MACHINES := kmod qemu-system-x86
 # What the tests of the guest init and of booting take beside that.
-GUESTS := binutils gcc linux-image-cloud-amd64 qemu-user-static xz-utils
+GUESTS := binutils gcc libc6-dev linux-image-cloud-amd64 qemu-user-static xz-utils
 # What the tests' oracles come from.
 ORACLES := apache2-utils attr busybox-static cpio docker-registry docker.io e2fsprogs libarchive-tools libcap2-bin \
            mmdebstrap openssl pigz skopeo squashfs-tools umoci util-linux zstd
