@@ -111,6 +111,18 @@ def test_a_web_server_answers_through_the_forwarded_port(project: Project) -> No
     assert machines(project) == []
 
 
+@pytest.mark.parametrize("filesystem", ["squashfs", "ext4"])
+def test_a_debian_image_with_nginx_answers(project: Project, nginx: Path, filesystem: str) -> None:
+    (project.folder / "manifest.toml").write_text(MANIFEST.replace("/index.html", "/"))
+    (project.folder / "image").symlink_to(nginx)
+    project.config(filesystem, more="compression_level = 3" if filesystem == "squashfs" else "")
+    built = project.build()
+
+    done = project.run("boot", built["artifact"], "--accel", "tcg", "--timeout", "120", "--json")
+
+    assert json.loads(done.stdout)["answer"].endswith("/ answers 200")
+
+
 def test_an_agent_gets_the_manifest_as_volant_passes_it(project: Project) -> None:
     image(project, "sh", "-c", "exit 9")
     (project.folder / "agent").write_text(
