@@ -1,5 +1,9 @@
 # Every command of the project. `make demo` and `make test` set up what they need on a fresh Debian machine.
 SHELL := /bin/bash
+# What machines are booted with; tools/debian-kernel unpacks a kernel without installing it.
+MACHINES := kmod qemu-system-x86
+# What the tests of the guest init and of booting take beside that.
+GUESTS := binutils gcc libc6-dev linux-image-cloud-amd64 qemu-user-static xz-utils
 # What the tests' oracles come from.
 ORACLES := apache2-utils attr busybox-static cpio docker-registry docker.io e2fsprogs libarchive-tools libcap2-bin \
            mmdebstrap openssl pigz skopeo squashfs-tools strace umoci util-linux zstd
@@ -20,23 +24,25 @@ help: ## shows this
 	./tools/bootstrap
 	@touch $@
 
-.venv/.ready: .uv/bin/uv uv.lock pyproject.toml core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
+.venv/.ready: .uv/bin/uv uv.lock pyproject.toml core/pyproject.toml \
+              $(wildcard guest/pyproject.toml guest/hatch_build.py guest/src/init/* plugins/*/pyproject.toml)
 	.uv/bin/uv sync --quiet --locked
 	@touch $@
 
 setup: .venv/.ready ## makes .venv with the locked dependencies
 
-demo: setup ## builds a small image to squashfs and to ext4, and shows what is inside
+demo: setup ## builds a small HTTP service as an initramfs and as a disk, boots both and asks them
+	./tools/debian-packages $(MACHINES)
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" ./examples/demo/run
 
 test: setup ## the whole suite; a test that lacks root or a package says so
-	./tools/debian-packages $(ORACLES)
+	./tools/debian-packages $(ORACLES) $(MACHINES) $(GUESTS)
 	.venv/bin/python -m pytest -n 2 --dist loadgroup
 
 lint: setup ## ruff, format check, mypy --strict
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
-	.venv/bin/mypy core/src $(wildcard plugins/*/src)
+	.venv/bin/mypy core/src guest/src $(wildcard plugins/*/src)
 
 format: setup ## formats the code and mends what ruff can mend
 	.venv/bin/ruff check --fix

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +21,6 @@ FORMATS = ["squashfs", "ext4"]
 NOW = 1_650_000_000
 CREATED = 1_735_689_600
 """What the config of the Debian image says."""
-MAKE_IMAGES = Path(__file__).resolve().parents[2] / "shared" / "tools" / "make-images"
 
 
 def directory(name: str, mode: int = 0o755, **fields: object) -> bytes:
@@ -134,7 +132,7 @@ def unpacked(layout: Path, folder: Path) -> Path:
 
 
 def compared(artifact: Path, filesystem: str, rootfs: Path) -> list[str]:
-    # What Fledge adds: the image's config, and the init that boots the artifact.
+    # Fledge's own: the saved config of the image (spec section 4), and the guest init with what it is told.
     options = ["--ignore", "etc/fsify-entrypoint", "--ignore", ".fledge"]
     if filesystem == "ext4":
         options += ["--ignore", "lost+found"]  # Of every ext4: e2fsck makes it where it is missing.
@@ -188,19 +186,6 @@ def test_case_079_what_squashfs_can_not_hold_is_an_error_with_its_path(project: 
     assert "/x/acl" in said
     assert "system.posix_acl_access" in said
     assert not (project.folder / "image-rootfs.img").exists()
-
-
-@pytest.fixture(scope="session")
-def nginx() -> Path:
-    """A layout of Debian with nginx, 6,600 files, made where it is not there yet."""
-    need_root()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    layout = Path(os.environ.get("IMAGES") or cache / "fledge-images") / "nginx"
-    if not (layout / "index.json").exists():
-        if os.environ.get("CI") != "true" or not MAKE_IMAGES.exists():
-            pytest.skip(f"{layout} is not there; it is made where CI=true (a minute, Debian's packages)")
-        subprocess.run([MAKE_IMAGES, "nginx"], check=True)
-    return layout
 
 
 @pytest.fixture(scope="session")

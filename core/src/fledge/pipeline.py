@@ -68,7 +68,7 @@ def build(plan: BuildPlan, context: BuildContext, extensions: Sequence[tuple[str
 
 def _check_kernels(plugins: Plugins, artifact: Artifact, document: dict[str, Any], context: BuildContext) -> None:
     """Warns where a kernel that the environment names can't boot the artifact."""
-    if any(name.startswith("FLEDGE_KERNEL_") for name in context.environ):
+    if context.environ.get("FLEDGE_KERNEL_BZIMAGE") or context.environ.get("FLEDGE_KERNEL_VMLINUX"):
         from fledge.boot.forecast import forecast
 
         head = os.pread(artifact.file.fileno(), HEAD, 0)

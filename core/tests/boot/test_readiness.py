@@ -129,11 +129,16 @@ def test_the_kernels_word_starts_a_silent_guest() -> None:
 class Answer(http.server.BaseHTTPRequestHandler):
     statuses: list[int]
     paths: list[str]
+    kind = ""
+    body = b""
 
     def do_GET(self) -> None:
         self.paths.append(self.path)
         self.send_response(self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0])
+        if self.kind:
+            self.send_header("Content-Type", self.kind)
         self.end_headers()
+        self.wfile.write(self.body)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -153,6 +158,25 @@ def test_the_health_check_answers(port: int) -> None:
     outcome = watch(STARTED + FOREVER, HealthCheck(port, "/health?full=1"))
     assert outcome.answer == f"http://127.0.0.1:{port}/health?full=1 answers 204"
     assert Answer.paths == ["/health?full=1"] * 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "told"),
+    [
+        ("text/plain; charset=utf-8", "grüß dich\r\nand more\n", "answers 200: grüß dich"),
+        ("text/plain", "\033]0;title\007\n", "answers 200"),
+        ("text/plain", "", "answers 200"),
+        ("text/html", "<p>\n", "answers 200"),
+        ("", "nobody knows\n", "answers 200"),
+    ],
+)
+def test_the_first_line_of_a_plain_text_is_told(
+    port: int, monkeypatch: pytest.MonkeyPatch, kind: str, body: str, told: str
+) -> None:
+    monkeypatch.setattr(Answer, "kind", kind)
+    monkeypatch.setattr(Answer, "body", body.encode())
+    outcome = watch(STARTED + FOREVER, HealthCheck(port, "/"))
+    assert outcome.answer == f"http://127.0.0.1:{port}/ {told}"
 
 
 def test_a_health_check_that_never_likes_it(port: int) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
+from fledge.testing.oracles import need_root, need_tool, run
+from fledge_fs_squashfs.driver import Squashfs
 from fledge_fs_squashfs.options import SquashfsOptions
 from pydantic import ValidationError
 
@@ -53,3 +58,32 @@ def test_overlay_sizes(size):
 def test_what_is_no_overlay_size(size):
     with pytest.raises(ValidationError, match="is not a size with K, M, G or T, such as 512M, nor 1% to 100%"):
         SquashfsOptions(overlay_size=size)
+
+
+@pytest.mark.parametrize(
+    ("compression", "expected"),
+    [
+        ("zstd", ["SQUASHFS", "SQUASHFS_ZSTD", "SQUASHFS_XATTR"]),
+        ("xz", ["SQUASHFS", "SQUASHFS_XZ", "SQUASHFS_XATTR"]),
+        ("gzip", ["SQUASHFS", "SQUASHFS_ZLIB", "SQUASHFS_XATTR"]),
+    ],
+)
+@pytest.mark.parametrize("with_xattr", [True, False])
+def test_what_a_kernel_needs(tmp_path: Path, compression: str, expected: list[str], with_xattr: bool) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "file").write_bytes(b"content")
+    if with_xattr:
+        need_root()
+        os.setxattr(root / "file", "trusted.a", b"1")
+    image = tmp_path / "image"
+    run(need_tool("mksquashfs", "squashfs-tools"), root, image, "-comp", compression, "-quiet", "-no-progress")
+    features = Squashfs.kernel_features(image.read_bytes()[:4096])
+    assert [feature.symbol for feature in features] == (expected if with_xattr else expected[:2])
+    assert features[0].module == "squashfs"
+    assert not Squashfs.writable
+
+
+def test_the_guest_learns_how_large_its_overlay_may_be() -> None:
+    assert SquashfsOptions().guest_overlay_size() == "1G"
+    assert SquashfsOptions(overlay_size="50%").guest_overlay_size() == "50%"

@@ -21,6 +21,19 @@ _POWER_OFF: Final = 15.0
 _INTERVAL: Final = 0.1
 _ANSWER: Final = 5.0
 """Seconds for one answer of the health check."""
+_ANSWER_MAX: Final = 200
+"""Bytes of it that are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a health check got. `line`: the first one of a plain text, to show."""
+
+    status: int
+    line: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.status}: {self.line}" if self.line else str(self.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +49,8 @@ class HealthCheck:
         """Where it asks."""
         return f"{'https' if self.secure else 'http'}://{LOOPBACK}:{self.host_port}{self.path}"
 
-    def ask(self, timeout: float) -> str | int:
-        """The status of the answer, or why there is none."""
+    def ask(self, timeout: float) -> Answer | str:
+        """The answer, or why there is none."""
         connection: http.client.HTTPConnection
         if self.secure:
             # The guest's certificate is for the name that its users call it by.
@@ -47,11 +60,23 @@ class HealthCheck:
             connection = http.client.HTTPConnection(LOOPBACK, self.host_port, timeout=timeout)
         try:
             connection.request("GET", self.path, headers={"Connection": "close"})
-            return connection.getresponse().status
+            response = connection.getresponse()
+            return Answer(response.status, _first_line(response))
         except (OSError, http.client.HTTPException) as error:
             return str(error) or type(error).__name__
         finally:
             connection.close()
+
+
+def _first_line(response: http.client.HTTPResponse) -> str:
+    """Of a plain text; a body that doesn't come is no less an answer."""
+    if not response.getheader("Content-Type", "").startswith("text/plain"):
+        return ""
+    try:
+        lines = response.read1(_ANSWER_MAX).decode("utf-8", "replace").splitlines()
+    except (OSError, http.client.HTTPException):
+        return ""
+    return lines[0] if lines and lines[0].isprintable() else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +123,7 @@ class _Wait:
         self._settled = 0.0
         self._exited: Exited | None = None
         self._complaint: str | None = None
-        self._answer: str | int | None = None
+        self._answer: Answer | str | None = None
 
     def run(self) -> Outcome:
         deadline = self._began + self._timeout
@@ -106,7 +131,7 @@ class _Wait:
             # Nothing answers before the workload runs, and an agent may start it long after it runs itself.
             if self._check is not None and self._started is not None:
                 self._answer = self._check.ask(min(_ANSWER, deadline - now))
-                if isinstance(self._answer, int) and self._answer < 400:
+                if isinstance(self._answer, Answer) and self._answer.status < 400:
                     return Outcome(time.monotonic() - self._began, f"{self._check.url} answers {self._answer}", None)
             if self._check is None and self._started is not None and now >= self._settled:
                 return Outcome(self._started - self._began, None, None)
@@ -143,6 +168,6 @@ class _Wait:
             return f": {self._complaint}"
         if self._started is None:
             return ": its workload has not started"
-        if isinstance(self._answer, int) and self._check is not None:
+        if isinstance(self._answer, Answer) and self._check is not None:
             return f": {self._check.url} answers {self._answer}"
         return f": {self._check.url}: {self._answer}" if self._check is not None else ""

@@ -136,7 +136,7 @@ def describe(
 def _command_line(
     subject: Subject, kernel: Kernel, vmm: Vmm, forwards: tuple[Forward, ...], context: BuildContext
 ) -> str:
-    # After a panic the machine resets at once, at which every VMM here ends.
+    # A kernel that panicked says so and resets the machine, at which most VMMs end; it must not hang.
     words = [f"console={_CONSOLES.get(kernel.architecture, 'ttyS0')}", "panic=-1"]
     if subject.medium == "disk":
         words += ["root=/dev/vda", f"rootfstype={subject.format}"]
@@ -277,6 +277,9 @@ def _run(
             outcome = wait(console, check, began, request.timeout)
             _expect_service(outcome, subject.manifest)
         except BuildError as error:
+            if request.attached and process.poll() is None:
+                context.progress.warning(error.message)
+                process.wait()
             raise _explained(error, console, process, machine, request) from None
         if request.attached:
             process.wait()
@@ -303,4 +306,4 @@ def _explained(
         hint = "--timeout for more patience"
     if code not in (None, 0) and said:
         return BuildError(f"the VMM ended with exit code {code}: {said[-1]}", transcript=[*console.tail(), *said])
-    return BuildError(error.message, hint=hint, transcript=console.tail())
+    return BuildError(error.message, hint=hint, transcript=() if machine.attached else console.tail())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,11 +66,12 @@ def command(
     if attached and as_json:
         raise UsageError("--console and --json exclude each other: both use stdout")
     console = Console(_echo if attached else None)
-    if not attached:
-        terminal.transcript = console.tail
     request = Request(what, vmm, kernel, modules, accelerator, timeout, memory, cpus, attached)
-    context = BuildContext(Store(default_folder(os.environ)), terminal.progress())
-    report = boot(request, context, console)
+    context = BuildContext(Store(default_folder(os.environ)), terminal.progress(live=not attached))
+    with _attached(terminal) if attached else nullcontext():
+        if not attached:
+            terminal.on_interrupt = console.tail
+        report = boot(request, context, console)
     terminal.close()
     if as_json:
         click.echo(json.dumps(_facts(report), indent=2))
@@ -77,6 +80,27 @@ def command(
     exited = report.outcome.exited
     if exited is not None and exited.status != 0:
         raise BuildError(f"the workload {exited}", transcript=console.tail())
+
+
+@contextmanager
+def _attached(terminal: Terminal) -> Iterator[None]:
+    """Puts the user's terminal back: the VMM makes it raw, and does not tidy up when it is killed."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    import termios
+
+    saved = termios.tcgetattr(sys.stdin)
+
+    def restore() -> Sequence[str]:
+        termios.tcsetattr(sys.stdin, termios.TCSANOW, saved)
+        return ()
+
+    terminal.on_interrupt = restore
+    try:
+        yield
+    finally:
+        restore()
 
 
 def _echo(data: bytes) -> None:

@@ -26,8 +26,8 @@ class Terminal:
         self._json = False
         self._renderer: Renderer | None = None
         self._live = False
-        self.transcript: Callable[[], Sequence[str]] = tuple
-        """What a guest said last, for when the user interrupts."""
+        self.on_interrupt: Callable[[], Sequence[str]] = tuple
+        """Called when the user interrupts; gives what a guest said last."""
 
     def configure(self, *, verbose: bool = False, quiet: bool = False, log_format: str | None = None) -> None:
         """The global options. Raises UsageError when two exclude each other."""
@@ -38,12 +38,13 @@ class Terminal:
         if log_format is not None:
             self._json = log_format == "json"
 
-    def progress(self) -> Progress:
-        """The display of a build: live on a terminal, else plain lines or JSON."""
+    def progress(self, *, live: bool = True) -> Progress:
+        """The display of a build: live on a terminal (unless something else writes there), else plain lines or JSON."""
         if self._json:
             self._renderer = JsonLines(self._level)
         elif (
-            self._level == "info"
+            live
+            and self._level == "info"
             and sys.stderr.isatty()
             and os.environ.get("TERM") != "dumb"
             and "CI" not in os.environ
@@ -95,7 +96,7 @@ class Terminal:
         # start of the display, when it has hidden the cursor and can't be closed yet.
         with suppress(RuntimeError, OSError):
             self.close()
-        text = self._error_text(f"interrupted by {signal.Signals(number).name}", transcript=self.transcript())
+        text = self._error_text(f"interrupted by {signal.Signals(number).name}", transcript=self.on_interrupt())
         with suppress(OSError):
             os.write(2, f"{_SHOW_CURSOR if self._live else ''}{text}\n".encode("utf-8", "backslashreplace"))
         os._exit(EXIT_INTERRUPTED)
