@@ -16,7 +16,7 @@ import pytest
 from fledge.testing.http import Answer, Asked, serving
 from fledge.testing.images import Blobs
 from fledge.testing.oracles import mounted, need_root, need_tool, run
-from fledge.testing.project import CONFIG, LAYERS, PLATFORM, SCRIPT, Project, site_packages
+from fledge.testing.project import CONFIG, LAYERS, PLATFORM, PROGRAM, Project, site_packages
 from fledge.testing.tars import archive, member
 from jsonschema import Draft202012Validator
 
@@ -51,7 +51,7 @@ def test_a_project_becomes_an_artifact_and_a_manifest(project: Project, filesyst
     assert inside["/usr/bin/again"]["uid"] == 7
     assert inside["/etc/motd"]["gid"] == 8
     assert project.cat(artifact, "/etc/motd") == b"welcome\n"
-    assert project.cat(artifact, "/bin/app") == SCRIPT
+    assert project.cat(artifact, "/bin/app") == PROGRAM
 
 
 @pytest.mark.parametrize("filesystem", FORMATS)
@@ -61,7 +61,7 @@ def test_the_kernel_mounts_what_was_built(project: Project, filesystem: str) -> 
     artifact = Path(project.build()["artifact"])
     with mounted(artifact, filesystem) as folder:
         assert (folder / "etc" / "motd").read_bytes() == b"welcome\n"
-        assert (folder / "bin" / "app").read_bytes() == SCRIPT
+        assert (folder / "bin" / "app").read_bytes() == PROGRAM
         assert (folder / "usr/bin/app").stat().st_ino == (folder / "usr/bin/again").stat().st_ino
 
 
@@ -98,13 +98,13 @@ def test_the_image_config_fills_the_manifest(project: Project) -> None:
 def test_manifest_toml_wins_over_the_image_config(project: Project) -> None:
     project.config()
     (project.folder / "manifest.toml").write_text(
-        f'{MANIFEST}[workload]\ntype = "http"\nentrypoint = ["/x"]\n[workload.env]\nPORT = "1"\n[env]\nMORE = "2"\n'
+        f'{MANIFEST}[workload]\ntype = "http"\nentrypoint = ["/bin/again"]\n[workload.env]\nPORT = "1"\n[env]\nMORE = "2"\n'
     )
     built = project.build()
     assert Path(built["artifact"]).name == "my-app-rootfs.img"
     manifest = project.manifest("my-app.manifest.json")
     assert manifest["name"] == "My App"
-    assert manifest["workload"]["entrypoint"] == ["/x"]
+    assert manifest["workload"]["entrypoint"] == ["/bin/again"]
     assert manifest["workload"]["env"] == {"PATH": "/usr/bin", "PORT": "1", "MORE": "2"}
     assert manifest["workload"]["base_url"] == "http://127.0.0.1:8080"
     assert manifest["health_check"] == {"endpoint": "/", "timeout_ms": 10000}

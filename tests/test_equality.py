@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from fledge.testing.oracles import mounted, need_root, need_tool, run, treediff
-from fledge.testing.project import CONFIG, Project
+from fledge.testing.project import Project
 from fledge.testing.shared import once
 from fledge.testing.tars import archive, base256, header, member, padded, pax
 from fledge.testing.trees import CAP_NET_RAW, MINIMAL_ACL, data
@@ -145,7 +145,7 @@ def compared(artifact: Path, filesystem: str, rootfs: Path) -> list[str]:
 @pytest.mark.parametrize("filesystem", FORMATS)
 def test_the_hard_image(project: Project, filesystem: str) -> None:
     need_root()
-    layout = project.image(*hard_layers(acls=filesystem == "ext4"), **CONFIG)
+    layout = project.image(*hard_layers(acls=filesystem == "ext4"))
     artifact = built(project, filesystem)
     rootfs = unpacked(layout, project.folder / "bundle")
     assert compared(artifact, filesystem, rootfs) == []
@@ -167,7 +167,7 @@ def assert_clean(artifact: Path, filesystem: str) -> None:
 
 @pytest.mark.parametrize("filesystem", FORMATS)
 def test_the_comparison_can_fail(project: Project, filesystem: str) -> None:
-    layout = project.image(*hard_layers(acls=False), **CONFIG)
+    layout = project.image(*hard_layers(acls=False))
     rootfs = unpacked(layout, project.folder / "bundle")
     (rootfs / "etc" / "passwd").chmod(0o644)
     os.utime(rootfs / "lib" / "shared", (NOW, NOW))

@@ -46,7 +46,7 @@ def core_sections(plan: BuildPlan, artifact: Artifact, *, warn: Callable[[str], 
     told to `warn`.
     """
     template = plan.manifest
-    runtime = settle_runtime(template, artifact.tree.image)
+    runtime = settle_runtime(template, artifact.tree.image, own_init=plan.own_init)
     for warning in runtime.warnings:
         warn(warning)
     sections: dict[str, Any] = {

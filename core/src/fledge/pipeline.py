@@ -51,7 +51,7 @@ def build(plan: BuildPlan, context: BuildContext, extensions: Sequence[tuple[str
         sources = _fetch(plugins, plan, context, requests)
         tree = plugins.hook.assemble_tree(plan=plan, sources=sources)
         # A workload that can't be started is told before an image is compressed for it.
-        settle_runtime(plan.manifest, tree.image)
+        settle_runtime(plan.manifest, tree.image, own_init=plan.own_init)
         mappings.apply(mappings_of(plugins, plan, tree), tree)
         plugins.strategy.check_tree(plan, tree)
         artifact: Artifact = plugins.hook.pack_artifact(plan=plan, tree=tree, target=target)

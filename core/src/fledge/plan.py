@@ -55,5 +55,7 @@ class BuildPlan:
     artifact_url: str | None = None
     epoch: int | None = None
     """SOURCE_DATE_EPOCH, seconds."""
+    own_init: bool = False
+    """Process 1 is the user's own (`[init] path` or `none`), and no agent or workload of the manifest is started."""
     name: str = "image"
     """The image's: of manifest.toml, else of the image's path, else of the folder."""

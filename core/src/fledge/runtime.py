@@ -29,8 +29,8 @@ class Runtime:
     """What the manifest can't hold or the guest can't do, for the log."""
 
 
-def settle_runtime(template: Mapping[str, Any], image: ImageConfig | None) -> Runtime:
-    """`template`: manifest.toml as Template.written gives it.
+def settle_runtime(template: Mapping[str, Any], image: ImageConfig | None, *, own_init: bool = False) -> Runtime:
+    """`template`: manifest.toml as Template.written gives it. `own_init`: process 1 is the user's own.
 
     Raises UsageError when an http or grpc workload has nothing to start, or an http one no address.
     """
@@ -42,6 +42,8 @@ def settle_runtime(template: Mapping[str, Any], image: ImageConfig | None) -> Ru
     argv = given.get("entrypoint") or (list(image.entrypoint + image.cmd) if image is not None else [])
     if argv:
         workload["entrypoint"] = argv
+    elif own_init:
+        pass  # It knows what to run.
     elif kind == "exec":
         warnings.append("the image has no Entrypoint and no Cmd, and manifest.toml no entrypoint: nothing will run")
     else:

@@ -101,6 +101,7 @@ def plan_document(
         manifest=template,
         platform=settings.platform,
         artifact_kind=choices.artifact_kind,
+        own_init=choices.options.without_agent() is not None,
         output=settings.output,
         artifact_url=settings.artifact_url,
         epoch=settings.epoch,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import struct
 import subprocess
 import sysconfig
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,10 @@ from fledge.testing.tars import archive, member
 PLATFORM = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}[platform.machine()]
 """This machine's, which is what builds are for when nothing is said."""
 
-SCRIPT = b"#!/bin/sh\nexec sleep 1\n"
+PROGRAM = b"\x7fELF\x02\x01\x01" + struct.pack(
+    "<9x2HI3QI6H", 2, {"x86_64": 62, "aarch64": 183}[platform.machine()], 1, 0x400000, 0, 0, 0, 64, 56, 0, 64, 0, 0
+)
+"""The header of a static program for this machine, and nothing of it."""
 
 LAYERS = (
     archive(
@@ -27,7 +31,7 @@ LAYERS = (
         member(b"etc/", flag=b"5", mode=0o755, mtime=1_600_000_000),
         member(b"etc/motd", b"the lower one\n"),
         member(b"usr/bin/", flag=b"5", mode=0o755),
-        member(b"usr/bin/app", SCRIPT, mode=0o4755, uid=7, mtime=1_650_000_000),
+        member(b"usr/bin/app", PROGRAM, mode=0o4755, uid=7, mtime=1_650_000_000),
         member(b"usr/bin/again", flag=b"1", link=b"usr/bin/app"),
     ),
     archive(member(b"etc/motd", b"welcome\n", mode=0o640, gid=8), member(b"var/data", b"data " * 100_000)),
@@ -65,9 +69,10 @@ class Project:
         return Path(self.environ["FLEDGE_CACHE_DIR"])
 
     def image(self, *layers: bytes, folder: str = "image", **config: Any) -> Path:
-        """Writes an OCI layout, tag `latest`: of `layers`, or the small image."""
+        """Writes an OCI layout, tag `latest`: of `layers`, with a config that starts nothing, or the small image."""
         blobs = Blobs()
-        top = blobs.image(*(layers or LAYERS), platform=PLATFORM, **(config or CONFIG))
+        default = {**CONFIG, "config": {}} if layers else CONFIG
+        top = blobs.image(*(layers or LAYERS), platform=PLATFORM, **(config or default))
         return blobs.layout(self.folder / folder, {"latest": top})
 
     def config(self, filesystem: str = "squashfs", *, agent: str = 'source_strategy = "none"', more: str = "") -> None:

@@ -85,6 +85,13 @@ class OciRootfs(Strategy):
         except BuildError as error:
             raise BuildError(f"can't make {tree.origin or 'the image'} bootable: {error.message}") from error
 
+    def check_tree(self, plan: BuildPlan, tree: Tree) -> None:
+        """Raises BuildError, with the path, when the workload's entrypoint can't be started from the tree."""
+        from fledge.bootable import check_workload
+        from fledge.runtime import settle_runtime
+
+        check_workload(tree, settle_runtime(plan.manifest, tree.image).workload, plan.platform)
+
 
 def add_file(tree: Tree, path: GuestPath, content: Content, mode: int) -> None:
     """Puts a file of ours (0:0, the tree's epoch) at `path`, over a file or symlink that the image has there.
