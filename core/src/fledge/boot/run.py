@@ -25,6 +25,8 @@ RESOURCES: Final[Mapping[str, int]] = {"cpu_cores": 2, "memory_mb": 2048}
 COMMAND_LINE_MAX: Final = 2047
 """Bytes that a kernel takes, on x86 and arm64 (COMMAND_LINE_SIZE)."""
 
+_LAST_MOMENT: Final = 0.5
+"""Seconds between the end of the console and that of the VMM."""
 _CONSOLES: Final = {"amd64": "ttyS0", "arm64": "ttyAMA0"}
 
 
@@ -148,14 +150,16 @@ def _explained(
     error: BuildError, console: Console, process: subprocess.Popen[bytes], machine: Machine, request: Request
 ) -> BuildError:
     """The error with what was said before it; a VMM that says why it ended is right."""
-    code = process.poll()
-    process.kill()
-    said: Sequence[str] = console.errors()
+    tail = console.tail()  # Before a panic's stack trace pushes out what led to it.
+    try:
+        code = process.wait(_LAST_MOMENT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        code = 0
+    said = console.errors()
+    if code != 0 and said:
+        return BuildError(f"the VMM ended with exit code {code}: {said[-1]}", transcript=[*tail, *said])
     hint = error.hint
-    if code is None and machine.accelerator == "kvm" and request.accelerator == "auto":
-        hint = "--accel tcg if KVM is to blame, --timeout for more patience"
-    elif code is None:
-        hint = "--timeout for more patience"
-    if code not in (None, 0) and said:
-        return BuildError(f"the VMM ended with exit code {code}: {said[-1]}", transcript=[*console.tail(), *said])
-    return BuildError(error.message, hint=hint, transcript=() if machine.attached else console.tail())
+    if hint is not None and machine.accelerator == "kvm" and request.accelerator == "auto":
+        hint += ", --accel tcg if KVM is to blame"
+    return BuildError(error.message, hint=hint, transcript=() if machine.attached else tail)
