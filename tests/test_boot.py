@@ -206,6 +206,14 @@ def test_a_guest_that_takes_too_long(project: Project) -> None:
     assert machines(project) == []
 
 
+def test_a_vmm_that_says_why_it_ends(project: Project) -> None:
+    path = initramfs(project, b"#!/bin/busybox sh\n")
+
+    done = project.run("boot", path, "--accel", "tcg", "--memory", str(1 << 40), code=1)
+
+    assert "fledge: error: the VMM ended with exit code 1: qemu-system-x86_64: " in done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_case_088_an_interrupted_boot_leaves_nothing(project: Project, number: signal.Signals) -> None:
     path = initramfs(project, b"#!/bin/busybox sh\nexec /bin/busybox sleep 1000\n")

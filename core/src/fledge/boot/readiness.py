@@ -149,7 +149,9 @@ class _Wait:
                     raise BuildError(f"the guest's kernel panicked: {text}")
                 case Closed():
                     return self._closed()
-        raise BuildError(f"the guest did not come up within {self._timeout:g} s{self._so_far()}")
+        raise BuildError(
+            f"the guest did not come up within {self._timeout:g} s{self._so_far()}", hint="--timeout for more patience"
+        )
 
     def _closed(self) -> Outcome:
         """The machine is off."""

@@ -56,7 +56,8 @@ def command(
     changed.
     """
     from fledge.boot.console import Console
-    from fledge.boot.run import Request, boot
+    from fledge.boot.run import boot
+    from fledge.boot.setup import Request
     from fledge.context import BuildContext
     from fledge.store import Store, default_folder
 
@@ -110,7 +111,7 @@ def _echo(data: bytes) -> None:
 
 def _line(report: Report) -> str:
     outcome = report.outcome
-    told = f"up in {outcome.seconds:.2f} s ({report.vmm}, {report.accelerator}, Linux {report.kernel.release})"
+    told = f"up in {outcome.seconds:.2f} s ({report.setup.vmm.name}, {report.setup.accelerator}, Linux {report.setup.kernel.release})"
     if outcome.answer is not None:
         return f"{told}: {outcome.answer}"
     return f"{told}: the workload {outcome.exited or 'runs'}"
@@ -120,11 +121,12 @@ def _facts(report: Report) -> dict[str, Any]:
     exited = report.outcome.exited
     return {
         "seconds": round(report.outcome.seconds, 3),
-        "vmm": report.vmm,
-        "accelerator": report.accelerator,
-        "kernel": {"path": str(report.kernel.path), "release": report.kernel.release},
+        "vmm": report.setup.vmm.name,
+        "accelerator": report.setup.accelerator,
+        "kernel": {"path": str(report.setup.kernel.path), "release": report.setup.kernel.release},
         "forwards": [
-            {"host_port": one.host_port, "port": one.guest_port, "protocol": one.protocol} for one in report.forwards
+            {"host_port": one.host_port, "port": one.guest_port, "protocol": one.protocol}
+            for one in report.setup.forwards
         ],
         "answer": report.outcome.answer,
         "exit_status": exited.status if exited is not None else None,
