@@ -1,20 +1,15 @@
 from __future__ import annotations
 
-import os
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fledge.testing.oracles import need_root
 from fledge.testing.project import Project
 from fledge.testing.shared import once
 from fledge.testing.venvs import Venv, build_wheels
 
 ROOT = Path(__file__).resolve().parent.parent
-
-MAKE_IMAGES = Path(__file__).resolve().parents[2] / "shared" / "tools" / "make-images"
 
 
 @pytest.fixture
@@ -51,20 +46,3 @@ def public() -> Iterator[Path]:
         folder = Path(name)
         folder.chmod(0o755)
         yield folder
-
-
-@pytest.fixture(scope="session")
-def nginx() -> Path:
-    """A layout of Debian with nginx, 6,600 files, made where it is not there yet."""
-    need_root()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    layout = Path(os.environ.get("IMAGES") or cache / "fledge-images") / "nginx"
-
-    def make(_: Path) -> None:
-        if not (layout / "index.json").exists():
-            subprocess.run([MAKE_IMAGES, "nginx"], check=True)
-
-    if not (layout / "index.json").exists() and (os.environ.get("CI") != "true" or not MAKE_IMAGES.exists()):
-        pytest.skip(f"{layout} is not there; it is made where CI=true (a minute, Debian's packages)")
-    with once("nginx", make):  # By one worker, while the others wait.
-        return layout

@@ -145,13 +145,9 @@ def layers_of(layout: Path, store: Store) -> list[Layer]:
     return layers
 
 
-def test_real_image(tmp_path: Path, store: Store) -> None:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    layout = Path(os.environ.get("IMAGES") or cache / "fledge-images") / "nginx"
-    if not (layout / "index.json").exists():
-        pytest.skip(f"there is no image at {layout}")
-    tree = Tree(merge(layers_of(layout, store), 0))
-    rootfs = unpacked(layout, tmp_path / "bundle")
+def test_real_image(tmp_path: Path, store: Store, nginx: Path) -> None:
+    tree = Tree(merge(layers_of(nginx, store), 0))
+    rootfs = unpacked(nginx, tmp_path / "bundle")
     settle(tree, rootfs)
     assert differences(tree, rootfs) == []
     assert sum(isinstance(inode, File) for _, inode in tree.walk()) > 5000

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -71,8 +73,20 @@ def cli() -> None:
     """Turns an OCI image, a Dockerfile or plain binaries into a bootable microVM artifact and its manifest.json."""
 
 
+def run() -> NoReturn:
+    """The console script: runs the command and ends the process.
+
+    Python would take a tree of a hundred thousand inodes apart one by one; the kernel frees it at once.
+    """
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # The reader went away, which the command has dealt with.
+            stream.flush()
+    os._exit(code)
+
+
 def main(argv: list[str] | None = None) -> int:
-    """The console script. Returns the exit code (spec section 1)."""
+    """Runs one command. Returns the exit code (spec section 1)."""
     terminal = Terminal()
     terminal.catch_signals()
     try:
@@ -98,4 +112,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()
