@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import socket
 import subprocess
@@ -97,6 +99,19 @@ def load(host: str, folder: Path, name: str, *tars: bytes, **config: Any) -> Non
     blobs = Blobs()
     layout = blobs.layout(folder / "layout", {"1": blobs.image(*tars, **config)})
     run("skopeo", "copy", "-q", f"--dest-daemon-host={host}", f"oci:{layout}:1", f"docker-daemon:{name}")
+    # skopeo does not wait until the daemon has given the image its name.
+    wanted = [f"sha256:{hashlib.sha256(tar).hexdigest()}" for tar in tars]
+    deadline = time.monotonic() + 30
+    while layers_of(host, name) != wanted:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def layers_of(host: str, name: str) -> list[str]:
+    """The diff_ids of the image that has this name by now, as the daemon itself tells."""
+    path = f"http://docker/images/{name}/json"
+    answer = run("curl", "-sS", "--unix-socket", host.removeprefix("unix://"), path).stdout
+    return json.loads(answer).get("RootFS", {}).get("Layers", [])
 
 
 def test_an_image_and_its_second_fetch(
