@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import core_schema
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+
+_MIB: Final = 1 << 20
+_LEAST_FREE: Final = 64 * _MIB
+_MOST_FREE: Final = 1024 * _MIB
 
 
 class Options(BaseModel):
@@ -38,6 +42,21 @@ class FilesystemOptions(Options):
     def guest_overlay_size(self) -> str | None:
         """How large the guest's tmpfs over a read-only root may become, `1G` or `50%`; None: as the guest init likes."""
         return None
+
+
+class DiskOptions(FilesystemOptions):
+    """The keys of every filesystem that a guest can write to."""
+
+    size_buffer_mb: int = Field(default=0, ge=0)
+    """Free space for files, in MiB. 0: a quarter of the content, at least 64 MiB, at most 1 GiB."""
+    preallocate: bool = False
+    """Reserve the disk's blocks for the whole image, instead of leaving a sparse file."""
+
+    def free_space(self, content: int) -> int:
+        """Bytes that stay free for files (spec section 2); `content`: bytes that the tree takes."""
+        if self.size_buffer_mb:
+            return self.size_buffer_mb * _MIB
+        return min(max(content // 4, _LEAST_FREE), _MOST_FREE)
 
 
 class StrategyOptions(Options):

@@ -15,7 +15,7 @@ from fledge.testing.trees import EPOCH, SECOND, data, differences, hard_tree
 from fledge.tree.content import EMPTY, Content
 from fledge.tree.inode import CharDevice, Directory, File, Symlink
 from fledge.tree.tree import Tree
-from fledge_fs_ext4.driver import free_space
+from fledge_fs_ext4.options import Ext4Options
 from fledge_fs_ext4.reader import read_tree
 
 Pack = Callable[..., Path]
@@ -105,7 +105,7 @@ def test_as_much_is_free_for_files_as_was_asked_for(pack: Pack, fsck: Fsck, mb: 
     ],
 )
 def test_free_space_follows_the_content_unless_it_was_given(size_buffer_mb: int, content: int, free: int) -> None:
-    assert free_space(size_buffer_mb, content) == free
+    assert Ext4Options(size_buffer_mb=size_buffer_mb).free_space(content) == free
 
 
 def test_the_image_is_sparse_unless_it_is_preallocated(pack: Pack, fsck: Fsck) -> None:

@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from fledge.plan import BuildPlan
     from fledge.tree.tree import Tree
 
-_MIB = 1 << 20
-_LEAST_FREE = 64 * _MIB
-_MOST_FREE = 1024 * _MIB
-
 
 class Ext4(Filesystem):
     """Writes the tree as an ext4 filesystem with 4 KiB blocks, to be mounted read-write."""
@@ -47,7 +43,7 @@ class Ext4(Filesystem):
         options = self.options
         found = survey(tree)
         content = found.metadata_blocks + found.data_blocks
-        free = free_space(options.size_buffer_mb, content * BLOCK)
+        free = options.free_space(content * BLOCK)
         inodes = found.inode_count + free_inodes(free)
         geometry = plan_geometry(content, inodes, -(-free // BLOCK) + extent_blocks(free), journal=options.journal)
         if options.preallocate:
@@ -75,13 +71,6 @@ class Ext4(Filesystem):
         from fledge_fs_ext4.reader import read_tree
 
         return read_tree(path)
-
-
-def free_space(size_buffer_mb: int, content: int) -> int:
-    """Bytes that stay free for files (spec section 2); `content` in bytes."""
-    if size_buffer_mb:
-        return size_buffer_mb * _MIB
-    return min(max(content // 4, _LEAST_FREE), _MOST_FREE)
 
 
 def extent_blocks(free: int) -> int:
