@@ -21,12 +21,20 @@ GROUPS: Final = {
     "filesystem": "fledge.filesystems",
     "agent": "fledge.agents",
     "transport": "fledge.transports",
+    "builder": "fledge.builders",
     "vmm": "fledge.vmms",
     "extension": "fledge.extensions",
 }
 """The kinds, and the entry-point group of each."""
 
-_PREFIX: Final = {"strategy": "strategy", "filesystem": "fs", "agent": "agent", "transport": "transport", "vmm": "vmm"}
+_PREFIX: Final = {
+    "strategy": "strategy",
+    "filesystem": "fs",
+    "agent": "agent",
+    "transport": "transport",
+    "builder": "builder",
+    "vmm": "vmm",
+}
 _OWN_PACKAGE: Final = {
     ("strategy", "oci_rootfs"): "fledge-strategy-oci",
     ("transport", "docker"): "fledge-transport-registry",

@@ -8,13 +8,13 @@ hooks. Drivers are safe to call from several threads at once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fledge.elf import check_program
 from fledge.hookspecs import hookimpl
-from fledge.sources import AgentRequest, FileSource, ImageRequest, ImageSource, Request, Source
+from fledge.sources import AgentRequest, DockerfileRequest, FileSource, ImageRequest, ImageSource, Request, Source
 
 if TYPE_CHECKING:
     from fledge.artifact import Artifact
@@ -147,6 +147,35 @@ class AgentSource(Driver):
             source = self.fetch_agent(request)
             check_program(source.content, request.platform, f"the agent {source.origin}")
             return source
+        return None
+
+
+class Builder(Driver):
+    """Builds an image from a Dockerfile (`[source] builder`, group fledge.builders)."""
+
+    fetch_base: Callable[[ImageRequest], ImageSource]
+    """Fetches a base image through the hooks, as every other image; core sets it before `build_image` is called."""
+
+    @abstractmethod
+    def obstacle(self, request: DockerfileRequest) -> str | None:
+        """Why it can't build this here, in a few words for the log (`no buildkitd answers at ...`); None when it can.
+
+        Quick, and without a trace. Raises nothing: it may be one of several that are asked.
+        """
+
+    @abstractmethod
+    def build_image(self, request: DockerfileRequest) -> ImageSource:
+        """Builds the image into the store. Whatever else it made is gone afterwards, also after an interrupt.
+
+        What the steps print goes to the user as it comes. Raises BuildError, with the line of the Dockerfile where it
+        is known.
+        """
+
+    @hookimpl
+    def fetch_source(self, plan: BuildPlan, request: Request) -> Source | None:
+        """See hookspecs.fetch_source."""
+        if isinstance(request, DockerfileRequest) and request.driver == self.name:
+            return self.build_image(request)
         return None
 
 

@@ -15,7 +15,7 @@ from fledge import drivers, hookspecs
 from fledge.errors import BuildError
 from fledge.hookspecs import PROJECT, hookimpl
 from fledge.kinds import Driver, Filesystem, Strategy
-from fledge.sources import ImageRequest, Request
+from fledge.sources import AgentRequest, ImageRequest, Request
 
 if TYPE_CHECKING:
     from fledge.artifact import Artifact, ManifestSection
@@ -71,7 +71,7 @@ class Plugins:
         for request in requests:
             if isinstance(request, ImageRequest):
                 wanted += [("transport", reference.transport) for reference in (request.reference, *request.others)]
-            else:
+            elif isinstance(request, AgentRequest):
                 wanted.append(("agent", request.driver))
         for kind, name in wanted:
             if (kind, name) in self._sources:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fledge.image.config import ImageConfig
@@ -50,7 +51,29 @@ class AgentRequest:
     """What relative paths in the driver's options are relative to."""
 
 
-Request = ImageRequest | AgentRequest
+@dataclass(frozen=True, slots=True)
+class DockerfileRequest:
+    """An image that a builder is to make from a Dockerfile."""
+
+    dockerfile: Path
+    """Absolute."""
+    build_context: Path
+    """The folder that it may copy from; absolute."""
+    platform: Platform
+    driver: str | None = None
+    """The builder; None: the first that can do it."""
+    target: str | None = None
+    """The stage to stop at; None: the last one."""
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Path] = field(default_factory=dict)
+    """Files that steps may see under an id, and that never go into the image."""
+    no_cache: bool = False
+    """Do every step anew."""
+    base_dir: str = "."
+    """What relative paths in references of base images (`FROM oci:./layout`) are relative to."""
+
+
+Request = ImageRequest | AgentRequest | DockerfileRequest
 
 
 @dataclass(frozen=True, slots=True)
