@@ -8,7 +8,8 @@ hooks. Drivers are safe to call from several threads at once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -82,6 +83,8 @@ class Filesystem(Driver):
     """What a machine boots such an artifact as."""
     writable: ClassVar[bool] = True
     """Whether a guest can write to it; over what it can't, the guest init puts a tmpfs with overlayfs."""
+    links_symlinks: ClassVar[bool] = True
+    """Whether two names of one symlink still are one inode in the artifact."""
 
     @hookimpl
     @abstractmethod
@@ -93,6 +96,14 @@ class Filesystem(Driver):
 
     def import_ahead(self) -> None:
         """Imports what pack_artifact will need. Called while the sources are fetched, if that takes a while."""
+
+    def held_mtime(self, mtime: int) -> int:
+        """What the artifact holds of an mtime (ns): cut to the format's unit, clamped to its range."""
+        return mtime
+
+    def held_xattrs(self, xattrs: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+        """What the artifact holds of an inode's xattrs: all, unless the user's options give some up."""
+        return xattrs
 
     @classmethod
     def artifact_suffix(cls, options: Options) -> str:
@@ -175,7 +186,7 @@ class Builder(Driver):
     def fetch_source(self, plan: BuildPlan, request: Request) -> Source | None:
         """See hookspecs.fetch_source."""
         if isinstance(request, DockerfileRequest) and request.driver == self.name:
-            return self.build_image(request)
+            return replace(self.build_image(request), reference=request.reference)
         return None
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from fledge.boot.initramfs import archive
 from fledge.boot.run import encode_manifest
-from fledge.boot.subject import digest_of, open_subject
+from fledge.boot.subject import open_subject
 from fledge.errors import BuildError, UsageError
+from fledge.manifest_file import digest_of
 from fledge_guest import Workload, init_binary
 
 INIT = (0o755, init_binary("amd64"))

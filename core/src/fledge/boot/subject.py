@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any, Literal
 
 from fledge_guest import AGENT_PATH, INITRAMFS_INIT_PATH, MODULES_PATH, WORKLOAD_PATH, Workload
 
-from fledge import inspection, manifest
+from fledge import inspection
 from fledge.boot.features import KernelFeature
-from fledge.errors import BuildError, UsageError
+from fledge.errors import BuildError
 from fledge.guest import WORKLOAD, workload_of
+from fledge.manifest_file import artifact_of, checksum_of, digest_of, is_manifest, manifests_for, read_manifest
 from fledge.tree.inode import File
-from fledge.values import Digest, GuestPath
+from fledge.values import GuestPath
 
 if TYPE_CHECKING:
     from fledge.tree.tree import Tree
-
-KINDS = ("rootfs", "initramfs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +67,9 @@ def open_subject(path: Path) -> Subject:
     """
     document: Mapping[str, Any] = {}
     artifact = path
-    if _is_manifest(path):
-        document = _read_manifest(path)
-        artifact = _artifact_of(document, path)
+    if is_manifest(path):
+        document = read_manifest(path)
+        artifact = artifact_of(document, path)
         _check(document, artifact)
     else:
         document = _manifest_beside(path) or {}
@@ -116,85 +112,18 @@ def _settle(
     return workload, False
 
 
-def _is_manifest(path: Path) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return file.read(256).lstrip().startswith(b"{")
-    except OSError as error:
-        raise BuildError(f"can't read {path}: {error.strerror}") from error
-
-
-def _read_manifest(path: Path) -> Mapping[str, Any]:
-    try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise BuildError(f"{path} is not JSON: {error}") from error
-    violations = manifest.violations_of(document)
-    if violations:
-        raise BuildError(f"{path} is no manifest: {'; '.join(violations)}")
-    return cast("Mapping[str, Any]", document)
-
-
-def _medium(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema demands one of the two."""
-    return cast("Mapping[str, Any]", next(document[kind] for kind in KINDS if kind in document))
-
-
-def _artifact_of(document: Mapping[str, Any], path: Path) -> Path:
-    url = _medium(document)["url"]
-    parts = urlsplit(url)
-    place = Path(unquote(parts.path))
-    if parts.scheme in ("", "file") and place.exists():
-        return place
-    # What was published, or moved together with its manifest.
-    beside = path.parent / place.name
-    if place.name and beside.is_file():
-        return beside
-    raise UsageError(
-        f"{path}: {url} is not a file on this machine, and {beside} does not exist", hint=f"fetch it to {beside}"
-    )
-
-
 def _check(document: Mapping[str, Any], artifact: Path) -> None:
-    wanted = _checksum(document)
+    wanted = checksum_of(document)
     if wanted is not None and (found := digest_of(artifact, wanted.algorithm)) != wanted:
         raise BuildError(f"{artifact} is not the artifact of its manifest: {found}, and the manifest has {wanted}")
 
 
-def _checksum(document: Mapping[str, Any]) -> Digest | None:
-    text = _medium(document).get("checksum")
-    try:
-        return None if text is None else Digest.parse(text)
-    except ValueError as error:
-        raise BuildError(f"the manifest's checksum: {error}") from error
-
-
 def _manifest_beside(artifact: Path) -> Mapping[str, Any] | None:
-    for document in _candidates(artifact):
-        checksum = _checksum(document)
+    for _, document in manifests_for(artifact):
+        checksum = checksum_of(document)
         if checksum is not None and checksum == digest_of(artifact, checksum.algorithm):
             return document
     return None
-
-
-def _candidates(artifact: Path) -> Iterator[Mapping[str, Any]]:
-    """The manifests in the artifact's folder whose URL ends in its name."""
-    for path in sorted(artifact.parent.glob("*.manifest.json")):
-        try:
-            document = _read_manifest(path)
-        except BuildError:
-            continue  # Some other tool's.
-        if unquote(urlsplit(_medium(document)["url"]).path).rpartition("/")[2] == artifact.name:
-            yield document
-
-
-def digest_of(path: Path, algorithm: str) -> Digest:
-    """The digest of a file. Raises BuildError when it can't be read."""
-    try:
-        with open(path, "rb") as file:
-            return Digest(algorithm, hashlib.file_digest(file, algorithm).hexdigest())
-    except OSError as error:
-        raise BuildError(f"can't read {path}: {error.strerror}") from error
 
 
 def _content(tree: Tree, path: GuestPath) -> bytes | None:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from fledge.errors import BuildError
 from fledge.hookspecs import hookimpl
 from fledge.kinds import Filesystem
+from fledge.tree.inode import NO_XATTRS
 from fledge.values import show_path
 
 from fledge_fs_cpio.options import CpioOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from fledge.artifact import Artifact
     from fledge.boot.features import KernelFeature
@@ -31,6 +32,7 @@ class Cpio(Filesystem):
     options: CpioOptions
     suffix: ClassVar[str] = ".cpio.gz"
     medium: ClassVar[Literal["disk", "initramfs"]] = "initramfs"
+    links_symlinks: ClassVar[bool] = False  # The kernel makes one for each entry (init/initramfs.c, do_symlink).
 
     @hookimpl
     def pack_artifact(self, plan: BuildPlan, tree: Tree, target: ArtifactFile) -> Artifact:
@@ -56,6 +58,16 @@ class Cpio(Filesystem):
             size = out.close()
         target.finish(size)
         return Artifact(target, self.name, tree)
+
+    def held_mtime(self, mtime: int) -> int:
+        """Whole seconds, from 1970 to 2106."""
+        from fledge_fs_cpio.writer import seconds
+
+        return seconds(mtime) * 1_000_000_000
+
+    def held_xattrs(self, xattrs: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+        """None, with `xattrs = "drop"`."""
+        return NO_XATTRS if self.options.xattrs == "drop" else xattrs
 
     def _leave_out(self, with_xattrs: Sequence[tuple[bytes, Inode]]) -> None:
         path, inode = with_xattrs[0]

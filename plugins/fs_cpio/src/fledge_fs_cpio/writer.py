@@ -97,8 +97,8 @@ def write_archive(inventory: Inventory, sink: Sink, stage: Stage) -> None:
             rdev = (inode.major, inode.minor)
         elif isinstance(inode, Directory):
             nlink = 2
-        mtime = min(max(inode.mtime // _SECOND, 0), newc.MAX_FIELD)
-        write(newc.entry(_name(path), ino, inode.FORMAT | inode.mode, inode.uid, inode.gid, nlink, mtime, size, rdev))
+        mode, mtime = inode.FORMAT | inode.mode, seconds(inode.mtime)
+        write(newc.entry(_name(path), ino, mode, inode.uid, inode.gid, nlink, mtime, size, rdev))
         if isinstance(inode, Symlink):
             write(inode.target)
             write(newc.padding(size))
@@ -108,6 +108,11 @@ def write_archive(inventory: Inventory, sink: Sink, stage: Stage) -> None:
             write(newc.padding(size))
     contents.release()
     write(newc.entry(newc.TRAILER, 0, 0, 0, 0, 1, 0, 0))
+
+
+def seconds(mtime: int) -> int:
+    """An mtime (ns) as the archive holds it."""
+    return min(max(mtime // _SECOND, 0), newc.MAX_FIELD)
 
 
 def _name(path: bytes) -> bytes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from fledge.hookspecs import hookimpl
 from fledge.kinds import Filesystem
 
-from fledge_fs_ext4.format import BLOCK, MAGIC, MAGIC_OFFSET
+from fledge_fs_ext4.format import BLOCK, MAGIC, MAGIC_OFFSET, TIME_MAX, TIME_MIN
 from fledge_fs_ext4.options import Ext4Options
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ class Ext4(Filesystem):
         Writer(target, found, geometry, time, self.context.progress).write()
         target.finish(geometry.blocks * BLOCK)
         return Artifact(target, self.name, tree)
+
+    def held_mtime(self, mtime: int) -> int:
+        """Nanoseconds, from 1901 to 2446."""
+        return min(max(mtime, TIME_MIN * 1_000_000_000), TIME_MAX * 1_000_000_000 + 999_999_999)
 
     @classmethod
     def recognizes(cls, head: bytes) -> bool:

@@ -53,6 +53,12 @@ class Squashfs(Filesystem):
         target.finish(size)
         return Artifact(target, self.name, tree)
 
+    def held_mtime(self, mtime: int) -> int:
+        """Whole seconds, from 1970 to 2106."""
+        from fledge_fs_squashfs.inodes import seconds
+
+        return seconds(mtime) * 1_000_000_000
+
     @classmethod
     def recognizes(cls, head: bytes) -> bool:
         """Whether the file begins with the magic of a little-endian squashfs."""
