@@ -29,28 +29,21 @@ Run = tuple[int, Source, int, int]
 """Offset in the artifact, source, start in the source, length."""
 
 
-class ArtifactFile:
-    """A file to write an artifact into: random access, sparse where nothing is written.
+class ImageFile:
+    """A file to write a filesystem into: random access, sparse where nothing is written.
 
-    Its sha256 is computed by a thread of its own, which follows behind what the writer has declared `settled`;
-    `finish` lets that thread go on and brings the bytes to disk meanwhile. Writing errors raise BuildError with
-    the final path.
+    Writing errors raise BuildError with `path`.
     """
 
-    def __init__(self, path: Path) -> None:
-        """`path`: where it will stand in the end. Its folder must exist."""
+    def __init__(self, path: Path, fd: int) -> None:
+        """`path`: for messages. `fd`: open for writing, and the caller's to close."""
         self.path = path
         self.size = 0
-        self._finished = False
-        self._flusher = ThreadPoolExecutor(1, thread_name_prefix="fledge-fsync")
-        self._flushed: Future[None] | None = None
-        with self._telling():
-            self._part = PartFile(path.parent, path.name)
-        self._hasher = FollowingHash(self._part.fd)
+        self._fd = fd
 
     def fileno(self) -> int:
         """The descriptor, for reading back and for what os offers."""
-        return self._part.fd
+        return self._fd
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """All of `data` at `offset` (bytes)."""
@@ -58,14 +51,13 @@ class ArtifactFile:
 
     def writev(self, offset: int, buffers: Sequence[bytes | bytearray | memoryview]) -> None:
         """All buffers one after the other from `offset`."""
-        self._hasher.unsettle(offset)
         with self._telling():
             for first in range(0, len(buffers), IOV_MAX):
                 batch = buffers[first : first + IOV_MAX]
-                written = os.pwritev(self._part.fd, batch, offset)
+                written = os.pwritev(self._fd, batch, offset)
                 wanted = sum(map(len, batch))
                 while written < wanted:  # Cut short by a signal or by the 2 GiB limit of one call.
-                    written += os.pwrite(self._part.fd, b"".join(batch)[written:], offset + written)
+                    written += os.pwrite(self._fd, b"".join(batch)[written:], offset + written)
                 offset += wanted
 
     def copy(self, runs: Iterable[Run]) -> None:
@@ -113,21 +105,59 @@ class ArtifactFile:
 
     def settled(self, end: int) -> None:
         """A promise that no byte before `end` will change any more."""
-        self._hasher.settled(end)
 
     def allocate(self, size: int) -> None:
         """Reserves the disk's blocks for all `size` bytes. Raises BuildError when there is no room for them."""
         with self._telling():
-            os.posix_fallocate(self._part.fd, 0, size)
+            os.posix_fallocate(self._fd, 0, size)
+
+    def finish(self, size: int) -> None:
+        """Makes the file `size` bytes long."""
+        with self._telling():
+            os.ftruncate(self._fd, size)
+        self.size = size
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise BuildError(f"can't write {self.path}: {error.strerror}") from error
+
+
+class ArtifactFile(ImageFile):
+    """An artifact's file.
+
+    Its sha256 is computed by a thread of its own, which follows behind what the writer has declared `settled`;
+    `finish` lets that thread go on and brings the bytes to disk meanwhile.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """`path`: where it will stand in the end. Its folder must exist."""
+        self.path = path
+        self._finished = False
+        self._flusher = ThreadPoolExecutor(1, thread_name_prefix="fledge-fsync")
+        self._flushed: Future[None] | None = None
+        with self._telling():
+            self._part = PartFile(path.parent, path.name)
+        super().__init__(path, self._part.fd)
+        self._hasher = FollowingHash(self._part.fd)
+
+    def writev(self, offset: int, buffers: Sequence[bytes | bytearray | memoryview]) -> None:
+        """See ImageFile.writev."""
+        self._hasher.unsettle(offset)
+        super().writev(offset, buffers)
+
+    def settled(self, end: int) -> None:
+        """A promise that no byte before `end` will change any more."""
+        self._hasher.settled(end)
 
     def finish(self, size: int) -> None:
         """Makes the file `size` bytes long, settles it all and begins to bring it to disk.
 
         Whoever writes more afterwards (an extension that appends verity data) finishes again.
         """
-        with self._telling():
-            os.ftruncate(self._part.fd, size)
-        self.size = size
+        super().finish(size)
         self._finished = True
         self._hasher.settled(size)
         self._flushed = self._flusher.submit(self._part.sync)
@@ -161,13 +191,6 @@ class ArtifactFile:
         # The descriptor's number is free for others after this, and both threads use it.
         self._hasher.stop()
         self._flusher.shutdown()
-
-    @contextmanager
-    def _telling(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise BuildError(f"can't write {self.path}: {error.strerror}") from error
 
 
 class Outputs:

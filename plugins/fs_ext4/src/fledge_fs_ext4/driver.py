@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from fledge.hookspecs import hookimpl
 from fledge.kinds import Filesystem
 
-from fledge_fs_ext4.format import BLOCK, MAGIC, MAGIC_OFFSET, TIME_MAX, TIME_MIN
+from fledge_fs_ext4.format import MAGIC, MAGIC_OFFSET, TIME_MAX, TIME_MIN
 from fledge_fs_ext4.options import Ext4Options
 
 if TYPE_CHECKING:
@@ -29,28 +29,25 @@ class Ext4(Filesystem):
 
     def import_ahead(self) -> None:
         """See kinds.Filesystem.import_ahead."""
-        import fledge_fs_ext4.writer  # noqa: F401
+        import fledge_fs_ext4.image  # noqa: F401
 
     @hookimpl
     def pack_artifact(self, plan: BuildPlan, tree: Tree, target: ArtifactFile) -> Artifact:
         """See hookspecs.pack_artifact. Raises BuildError, with the path, for what ext4 can't hold."""
         from fledge.artifact import Artifact
 
-        from fledge_fs_ext4.geometry import plan as plan_geometry
-        from fledge_fs_ext4.survey import survey
-        from fledge_fs_ext4.writer import Writer
+        from fledge_fs_ext4.image import write_image
 
         options = self.options
-        found = survey(tree)
-        content = found.metadata_blocks + found.data_blocks
-        free = options.free_space(content * BLOCK)
-        inodes = found.inode_count + free_inodes(free)
-        geometry = plan_geometry(content, inodes, -(-free // BLOCK) + extent_blocks(free), journal=options.journal)
-        if options.preallocate:
-            target.allocate(geometry.blocks * BLOCK)
-        time = plan.epoch if plan.epoch is not None else tree.epoch // 1_000_000_000
-        Writer(target, found, geometry, time, self.context.progress).write()
-        target.finish(geometry.blocks * BLOCK)
+        write_image(
+            target,
+            tree,
+            options.free_space,
+            self.context.progress,
+            journal=options.journal,
+            preallocate=options.preallocate,
+            time=plan.epoch,
+        )
         return Artifact(target, self.name, tree)
 
     def held_mtime(self, mtime: int) -> int:
@@ -75,20 +72,3 @@ class Ext4(Filesystem):
         from fledge_fs_ext4.reader import read_tree
 
         return read_tree(path)
-
-
-def extent_blocks(free: int) -> int:
-    """Blocks for the extents of files that fill `free` bytes.
-
-    The kernel allocates late, in pieces that depend on its writeback, and sets metadata aside for the worst of them.
-    """
-    return 16 + free // BLOCK // 1024
-
-
-def free_inodes(free: int) -> int:
-    """How many files can be added to `free` bytes.
-
-    One for every 16 KiB, as mke2fs counts. Small images hold small files: there it is one for every 2 KiB, up
-    to 24,576, which leaves 8,192 for the content of an image of one group.
-    """
-    return max(free // 16_384, min(free // 2_048, 24_576))

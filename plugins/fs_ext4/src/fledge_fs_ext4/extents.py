@@ -25,7 +25,7 @@ Extent = tuple[int, int, int]
 """First logical block, first block of the filesystem, how many."""
 
 Copy = tuple[int, Source, int, int]
-"""Bytes to copy: see ArtifactFile.copy."""
+"""Bytes to copy: see ImageFile.copy."""
 
 _SHORTEST_STRETCH = 2048
 """A full inode table's blocks: backups of the superblock, around which data go, are never nearer to each other."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 
-from fledge.output import ArtifactFile
+from fledge.output import ImageFile
 
 from fledge_fs_ext4.checksum import INVERT, extend
 from fledge_fs_ext4.format import (
@@ -34,7 +34,7 @@ _SECOND = 1_000_000_000
 class InodeTable:
     """Takes the inodes by rising number."""
 
-    def __init__(self, target: ArtifactFile, geometry: Geometry, seed: int) -> None:
+    def __init__(self, target: ImageFile, geometry: Geometry, seed: int) -> None:
         """`seed`: what the filesystem's checksums start from."""
         self._target = target
         self._geometry = geometry

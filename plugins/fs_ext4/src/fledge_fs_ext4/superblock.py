@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fledge.output import ArtifactFile
+from fledge.output import ImageFile
 
 from fledge_fs_ext4.allocator import Run
 from fledge_fs_ext4.checksum import extend, on_disk
@@ -75,7 +75,7 @@ class Description:
     """i_block and the size of the journal's inode, for recovery; None without a journal."""
 
 
-def write(target: ArtifactFile, described: Description) -> None:
+def write(target: ImageFile, described: Description) -> None:
     """Writes the bitmaps, the descriptors and the superblock, with all backups."""
     geometry = described.geometry
     free_blocks = 0

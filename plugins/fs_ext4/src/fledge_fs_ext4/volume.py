@@ -47,6 +47,7 @@ from fledge_fs_ext4.format import (
     MAX_EXTENT_DEPTH,
     RO_COMPAT_BIGALLOC,
     RO_COMPAT_METADATA_CSUM,
+    STATE_CLEAN,
     SUPERBLOCK,
     SUPERBLOCK_CHECKSUM,
     SUPERBLOCK_OFFSET,
@@ -102,7 +103,10 @@ class Volume:
     def __init__(self, path: Path) -> None:
         """Raises OSError, or Corrupt for what is no ext4 or uses features that are not supported."""
         self.source = FileSource(path)
-        self._shape = _shape(self._bytes(SUPERBLOCK_OFFSET, SUPERBLOCK.size))
+        record = self._bytes(SUPERBLOCK_OFFSET, SUPERBLOCK.size)
+        self._shape = _shape(record)
+        self.clean = bool(_int(SUPERBLOCK.unpack(record), "s_state") & STATE_CLEAN)
+        """Whether it was unmounted, as far as a filesystem without a journal tells."""
         shape = self._shape
         groups = -(-(shape.blocks - shape.first_block) // shape.per_group)
         if shape.inodes != groups * shape.inodes_per_group:

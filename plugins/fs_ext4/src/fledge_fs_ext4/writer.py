@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from fledge.output import ArtifactFile
+from fledge.output import ImageFile
 from fledge.progress import Progress
 from fledge.tree.content import Content
 from fledge.tree.inode import Device, Directory, File, Inode, Symlink
@@ -46,7 +46,7 @@ _INDIRECT_REACH = 12 + BLOCK // 4 + (BLOCK // 4) ** 2
 class _Metadata:
     """The blocks of directories, xattrs, symlinks and extent trees: written many at once."""
 
-    def __init__(self, target: ArtifactFile, allocator: Allocator) -> None:
+    def __init__(self, target: ImageFile, allocator: Allocator) -> None:
         self._target = target
         self._allocator = allocator
         self._first = allocator.cursor
@@ -79,7 +79,7 @@ class _Metadata:
 class Writer:
     """One filesystem. `write` may be called once."""
 
-    def __init__(self, target: ArtifactFile, found: Survey, shape: Geometry, time: int, progress: Progress) -> None:
+    def __init__(self, target: ImageFile, found: Survey, shape: Geometry, time: int, progress: Progress) -> None:
         """`time`: seconds, for all times of the filesystem itself."""
         self._target = target
         self._found = found
