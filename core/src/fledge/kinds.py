@@ -205,6 +205,9 @@ class Vmm(Driver):
     """The guest's address in the VMM's own network, as the guest init's `fledge.ip` takes it; None: it can't forward ports."""
     discards_writes: ClassVar[bool] = False
     """Whether it leaves the image of a writable disk as it is; else it is given a copy."""
+    output_device: ClassVar[str | None] = None
+    """What `Machine.output` is in the guest. None: it knows neither that nor `Machine.network` nor `Disk.kept`, and
+    can't run the steps of a Dockerfile."""
 
     @abstractmethod
     def program(self, architecture: str) -> str:

@@ -32,6 +32,7 @@ OVERLAY: Final = KernelFeature("OVERLAY_FS", "overlayfs", "overlay")
 VIRTIO_PCI: Final = KernelFeature("VIRTIO_PCI", "virtio over PCI", "virtio_pci")
 VIRTIO_MMIO: Final = KernelFeature("VIRTIO_MMIO", "virtio over MMIO", "virtio_mmio")
 VIRTIO_BLK: Final = KernelFeature("VIRTIO_BLK", "virtio disks", "virtio_blk")
+VIRTIO_CONSOLE: Final = KernelFeature("VIRTIO_CONSOLE", "virtio ports", "virtio_console")
 VIRTIO_NET: Final = KernelFeature("VIRTIO_NET", "virtio network cards", "virtio_net")
 
 

@@ -23,6 +23,8 @@ class Disk:
     path: Path
     read_only: bool
     """Otherwise what the guest writes is thrown away, by the VMM or because `path` is a copy."""
+    kept: bool = False
+    """What the guest writes goes to `path`, though not past a crash of the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,11 @@ class Machine:
     """MiB."""
     command_line: str
     forwards: tuple[Forward, ...] = ()
-    """When there are any the machine has a network card; else it has none."""
+    """When there are any the machine has a network card."""
+    network: bool = False
+    """The machine has a network card, with or without forwards."""
+    output: Path | None = None
+    """A pipe that takes what the guest writes to Vmm.output_device; None: there is no such device."""
     accelerator: Accelerator = "kvm"
     attached: bool = False
     """A person sits at the console: keys that end the VMM are welcome."""

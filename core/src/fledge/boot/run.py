@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fledge import tools
 from fledge.boot import initramfs
 from fledge.boot.console import Console
+from fledge.boot.hardware import CONSOLES
 from fledge.boot.machine import Disk, HandedFiles, Machine
 from fledge.boot.readiness import Outcome, health_check, wait
 from fledge.boot.setup import Request, Setup, settle
@@ -27,7 +28,6 @@ COMMAND_LINE_MAX: Final = 2047
 
 _LAST_MOMENT: Final = 0.5
 """Seconds between the end of the console and that of the VMM."""
-_CONSOLES: Final = {"amd64": "ttyS0", "arm64": "ttyAMA0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def describe(request: Request, setup: Setup, files: HandedFiles, context: BuildC
 def _command_line(setup: Setup, context: BuildContext) -> str:
     subject = setup.subject
     # A kernel that panicked says so and resets the machine, at which most VMMs end; it must not hang.
-    words = [f"console={_CONSOLES.get(setup.kernel.architecture, 'ttyS0')}", "panic=-1"]
+    words = [f"console={CONSOLES.get(setup.kernel.architecture, 'ttyS0')}", "panic=-1"]
     if subject.medium == "disk":
         words += ["root=/dev/vda", f"rootfstype={subject.format}"]
     if setup.forwards and setup.vmm.guest_network is not None:

@@ -6,23 +6,19 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
-from fledge import drivers
-from fledge.boot import kvm
-from fledge.boot.features import lacking, needed, to_load
-from fledge.boot.kernel import Kernel, find_kernel, read_kernel
+from fledge.boot import hardware
+from fledge.boot.features import needed
+from fledge.boot.kernel import Kernel
 from fledge.boot.machine import LOOPBACK, Accelerator, Forward
 from fledge.boot.subject import Subject, open_subject
-from fledge.errors import BuildError, UsageError
+from fledge.errors import BuildError
 
 if TYPE_CHECKING:
     from fledge.context import BuildContext
     from fledge.kernel_modules import Module
     from fledge.kinds import Vmm
-
-VMMS: Final = ("qemu", "cloud-hypervisor", "firecracker")
-"""The order in which they are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,74 +54,13 @@ class Setup:
 def settle(request: Request, context: BuildContext) -> Setup:
     """Raises UsageError when something to boot with is missing, BuildError when it can't boot the artifact."""
     subject = open_subject(request.path)
-    vmm = _choose_vmm(request.vmm, context)
-    kernel = read_kernel(find_kernel(vmm.kernel_formats, request.kernel, context.environ), _modules(request, context))
-    if kernel.format not in vmm.kernel_formats:
-        allowed = " or ".join(vmm.kernel_formats)
-        raise UsageError(f"{vmm.name} does not boot {kernel.path}, a {kernel.format}; it takes a {allowed}")
+    vmm = hardware.choose_vmm(request.vmm, context)
+    kernel = hardware.choose_kernel(vmm, request.kernel, request.modules, context)
     forwards = _forwards(subject.manifest, vmm, context)
-    modules = _needed_modules(subject, vmm, kernel, network=bool(forwards))
-    return Setup(subject, vmm, kernel, modules, forwards, _choose_accelerator(request, vmm, kernel, context))
-
-
-def _needed_modules(subject: Subject, vmm: Vmm, kernel: Kernel, *, network: bool) -> Sequence[Module]:
-    """What the guest loads. Raises BuildError when the kernel lacks what the artifact needs."""
-    features = needed(subject.features, subject.medium, writable=subject.writable, bus=vmm.bus, network=network)
-    lack = lacking(kernel, features)
-    if lack is not None:
-        raise BuildError(
-            f"{subject.name} can't boot: {lack}",
-            hint="name another kernel with --kernel, or its modules with --modules",
-        )
-    return kernel.modules.closure(to_load(kernel, features)) if kernel.modules is not None else []
-
-
-def _choose_vmm(name: str | None, context: BuildContext) -> Vmm:
-    """The one that is named; else the first whose program is here, or the first at all for its error."""
-    import platform
-    import shutil
-
-    installed = drivers.names("vmm")
-    if name is None and not installed:
-        raise UsageError("no VMM is installed", hint="try: pip install fledge-vmm-qemu")
-    ordered = [one for one in VMMS if one in installed] + [one for one in installed if one not in VMMS]
-    architecture = "arm64" if platform.machine() == "aarch64" else "amd64"
-    candidates = [_load_vmm(one, context) for one in ([name] if name is not None else ordered)]
-    for vmm in candidates:
-        if shutil.which(vmm.program(architecture)) is not None:
-            return vmm
-    return candidates[0]
-
-
-def _load_vmm(name: str, context: BuildContext) -> Vmm:
-    driver = cast("type[Vmm]", drivers.load("vmm", name))
-    return driver(name, driver.options_model(), context)
-
-
-def _modules(request: Request, context: BuildContext) -> Path | None:
-    named = context.environ.get("FLEDGE_KERNEL_MODULES")
-    return request.modules or (Path(named) if named else None)
-
-
-def _choose_accelerator(request: Request, vmm: Vmm, kernel: Kernel, context: BuildContext) -> Accelerator:
-    import platform
-
-    foreign = kernel.architecture != {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine())
-    if request.accelerator == "tcg" and "tcg" not in vmm.accelerators:
-        raise UsageError(f"{vmm.name} runs with KVM only", hint="--vmm qemu emulates a processor")
-    if request.accelerator == "tcg":
-        return "tcg"
-    reason = f"its kernel is for {kernel.architecture}" if foreign else kvm.unusable()
-    if reason is None:
-        return "kvm"
-    if request.accelerator == "kvm":
-        raise BuildError(f"KVM can't run the guest: {reason}", hint="--accel tcg emulates a processor, slowly")
-    if "tcg" not in vmm.accelerators:
-        raise BuildError(
-            f"{vmm.name} needs KVM, which can't run the guest: {reason}", hint="--vmm qemu emulates a processor"
-        )
-    context.progress.warning(f"KVM can't run the guest: {reason}; the processor is emulated, which is slower")
-    return "tcg"
+    features = needed(subject.features, subject.medium, writable=subject.writable, bus=vmm.bus, network=bool(forwards))
+    modules = hardware.choose_modules(kernel, features, f"{subject.name} can't boot")
+    accelerator = hardware.choose_accelerator(request.accelerator, vmm, kernel, context)
+    return Setup(subject, vmm, kernel, modules, forwards, accelerator)
 
 
 def _forwards(manifest: Mapping[str, Any], vmm: Vmm, context: BuildContext) -> tuple[Forward, ...]:

@@ -56,14 +56,13 @@ def command(
     changed.
     """
     from fledge.boot.console import Console
+    from fledge.boot.hardware import wanted_accelerator
     from fledge.boot.run import boot
     from fledge.boot.setup import Request
     from fledge.context import BuildContext
     from fledge.store import Store, default_folder
 
-    accelerator: Any = accel or os.environ.get("FLEDGE_ACCEL") or "auto"
-    if accelerator not in ("auto", "kvm", "tcg"):
-        raise UsageError(f"FLEDGE_ACCEL is {accelerator!r}; allowed are auto, kvm and tcg")
+    accelerator = wanted_accelerator(accel or os.environ.get("FLEDGE_ACCEL"))
     if attached and as_json:
         raise UsageError("--console and --json exclude each other: both use stdout")
     console = Console(_echo if attached else None)

@@ -26,6 +26,7 @@ class Qemu(Vmm):
     # Slirp's defaults: the guest, the gateway, the name server.
     guest_network: ClassVar[str | None] = "10.0.2.15/24,10.0.2.2,10.0.2.3"
     discards_writes: ClassVar[bool] = True
+    output_device: ClassVar[str | None] = "/dev/vport0p1"
 
     def program(self, architecture: str) -> str:
         """`qemu-system-x86_64` or `qemu-system-aarch64`."""
@@ -45,12 +46,16 @@ class Qemu(Vmm):
             argv += ["-initrd", str(machine.initramfs)]
         for number, disk in enumerate(machine.disks):
             argv += ["-drive", _drive(disk, number), "-device", f"virtio-blk-pci,drive=disk{number}"]
-        if machine.forwards:
+        if machine.forwards or machine.network:
             # Loopback only, on both sides of what the guest may reach: no service of the host, no network beyond it.
             forwards = "".join(
                 f",hostfwd={one.protocol}:127.0.0.1:{one.host_port}-:{one.guest_port}" for one in machine.forwards
             )
             argv += ["-netdev", f"user,id=net{forwards}", "-device", "virtio-net-pci,netdev=net,romfile="]
+        if machine.output is not None:
+            # A file is opened for writing and never read: a pipe that is open already.
+            argv += ["-chardev", f"file,id=output,path={machine.output}", "-device", "virtio-serial-pci,max_ports=2"]
+            argv += ["-device", "virtserialport,chardev=output,nr=1"]
         argv += ["-device", "virtio-rng-pci"]
         return argv
 
@@ -59,5 +64,5 @@ def _drive(disk: Disk, number: int) -> str:
     # The image is attached as raw whatever it holds: a guest that wrote a qcow2 header into its disk could else read
     # any file of the host at the next start.
     path = str(disk.path).replace(",", ",,")
-    mode = "readonly=on" if disk.read_only else "snapshot=on"
+    mode = "readonly=on" if disk.read_only else "cache=unsafe" if disk.kept else "snapshot=on"
     return f"file={path},format=raw,if=none,id=disk{number},{mode}"

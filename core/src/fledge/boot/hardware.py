@@ -1,0 +1,114 @@
+"""What a machine is made of, as far as this host decides: the VMM, the kernel with its modules, the accelerator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, cast
+
+from fledge import drivers
+from fledge.boot import kvm
+from fledge.boot.features import KernelFeature, lacking, to_load
+from fledge.boot.kernel import Kernel, find_kernel, read_kernel
+from fledge.boot.machine import Accelerator
+from fledge.errors import BuildError, UsageError
+
+if TYPE_CHECKING:
+    from fledge.context import BuildContext
+    from fledge.kernel_modules import Module
+    from fledge.kinds import Vmm
+
+VMMS: Final = ("qemu", "cloud-hypervisor", "firecracker")
+"""The order in which they are looked for."""
+
+CONSOLES: Final = {"amd64": "ttyS0", "arm64": "ttyAMA0"}
+"""The first serial port, as the kernel calls it."""
+
+
+def host_architecture() -> str:
+    """In Go's names; amd64 for what no guest runs on."""
+    import platform
+
+    return "arm64" if platform.machine() == "aarch64" else "amd64"
+
+
+def choose_vmm(name: str | None, context: BuildContext, can: Callable[[Vmm], bool] = lambda _: True) -> Vmm:
+    """The one that is named; else the first whose program is here, or the first at all for its error.
+
+    `can`: whether one will do that is not named. Raises UsageError when none is installed.
+    """
+    installed = drivers.names("vmm")
+    ordered = [one for one in VMMS if one in installed] + [one for one in installed if one not in VMMS]
+    candidates = [_load_vmm(one, context) for one in ([name] if name is not None else ordered)]
+    candidates = [vmm for vmm in candidates if name is not None or can(vmm)]
+    if not candidates:
+        raise UsageError("no VMM is installed", hint="try: pip install fledge-vmm-qemu")
+    return next((vmm for vmm in candidates if is_installed(vmm)), candidates[0])
+
+
+def is_installed(vmm: Vmm) -> bool:
+    """Whether its program is here."""
+    import shutil
+
+    return shutil.which(vmm.program(host_architecture())) is not None
+
+
+def _load_vmm(name: str, context: BuildContext) -> Vmm:
+    driver = cast("type[Vmm]", drivers.load("vmm", name))
+    return driver(name, driver.options_model(), context)
+
+
+def choose_kernel(vmm: Vmm, path: Path | None, modules: Path | None, context: BuildContext) -> Kernel:
+    """The kernel at `path` with its modules in `modules`; None: what the environment names, or the usual places.
+
+    Raises UsageError when there is none or `vmm` does not boot it, BuildError when it can't be read.
+    """
+    named = context.environ.get("FLEDGE_KERNEL_MODULES")
+    found = find_kernel(vmm.kernel_formats, path, context.environ)
+    kernel = read_kernel(found, modules or (Path(named) if named else None))
+    if kernel.format not in vmm.kernel_formats:
+        allowed = " or ".join(vmm.kernel_formats)
+        raise UsageError(f"{vmm.name} does not boot {kernel.path}, a {kernel.format}; it takes a {allowed}")
+    return kernel
+
+
+def choose_modules(kernel: Kernel, features: Iterable[KernelFeature], what: str) -> Sequence[Module]:
+    """What the guest loads, in this order. Raises BuildError when the kernel lacks what `what` needs."""
+    wanted = list(features)
+    lack = lacking(kernel, wanted)
+    if lack is not None:
+        raise BuildError(f"{what}: {lack}", hint="name another kernel with --kernel, or its modules with --modules")
+    return kernel.modules.closure(to_load(kernel, wanted)) if kernel.modules is not None else []
+
+
+def choose_accelerator(
+    wanted: Literal["auto", "kvm", "tcg"], vmm: Vmm, kernel: Kernel, context: BuildContext
+) -> Accelerator:
+    """KVM where it can be used. Raises UsageError or BuildError when that leaves nothing."""
+    import platform
+
+    foreign = kernel.architecture != {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine())
+    if wanted == "tcg" and "tcg" not in vmm.accelerators:
+        raise UsageError(f"{vmm.name} runs with KVM only", hint="--vmm qemu emulates a processor")
+    if wanted == "tcg":
+        return "tcg"
+    reason = f"its kernel is for {kernel.architecture}" if foreign else kvm.unusable()
+    if reason is None:
+        return "kvm"
+    if wanted == "kvm":
+        raise BuildError(f"KVM can't run the guest: {reason}", hint="--accel tcg emulates a processor, slowly")
+    if "tcg" not in vmm.accelerators:
+        raise BuildError(
+            f"{vmm.name} needs KVM, which can't run the guest: {reason}", hint="--vmm qemu emulates a processor"
+        )
+    context.progress.warning(f"KVM can't run the guest: {reason}; the processor is emulated, which is slower")
+    return "tcg"
+
+
+def wanted_accelerator(name: str | None) -> Literal["auto", "kvm", "tcg"]:
+    """What FLEDGE_ACCEL or --accel names. Raises UsageError for anything else."""
+    match name or "auto":
+        case "auto" | "kvm" | "tcg" as known:
+            return known
+        case unknown:
+            raise UsageError(f"FLEDGE_ACCEL is {unknown!r}; allowed are auto, kvm and tcg")
