@@ -1,0 +1,263 @@
+"""Reads the structures of a btrfs image: superblock, chunks, and the items of any tree.
+
+The image may be hostile: every number is checked before it is used, and nothing is followed twice. Raises Corrupt where
+the image is broken, and where it uses what is not supported.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from fledge.tree.content import FileSource
+
+from fledge_fs_btrfs.checksum import crc32c
+from fledge_fs_btrfs.format import (
+    CHECKSUM_SIZE,
+    CHUNK,
+    CHUNK_ITEM,
+    CHUNK_STRIPE,
+    CHUNK_TREE,
+    DUP,
+    FIRST_CHUNK_TREE,
+    HEADER,
+    HEADER_SIZE,
+    INCOMPAT,
+    INCOMPAT_COMPRESS_LZO,
+    INCOMPAT_COMPRESS_ZSTD,
+    INCOMPAT_DEFAULT_SUBVOL,
+    INCOMPAT_METADATA_UUID,
+    INCOMPAT_MIXED_GROUPS,
+    ITEM,
+    KEY,
+    KIB,
+    MAGIC,
+    MAX_LEVEL,
+    MIRRORS,
+    POINTER,
+    PROFILES,
+    ROOT,
+    ROOT_ADDRESS,
+    ROOT_ITEM,
+    ROOT_LEVEL,
+    ROOT_TREE,
+    SECTOR,
+    SUPERBLOCK,
+    SUPERBLOCK_SIZE,
+    SYSTEM_CHUNKS,
+)
+
+_KNOWN_INCOMPAT = (
+    INCOMPAT
+    | INCOMPAT_DEFAULT_SUBVOL
+    | INCOMPAT_MIXED_GROUPS
+    | INCOMPAT_COMPRESS_LZO
+    | INCOMPAT_COMPRESS_ZSTD
+    | INCOMPAT_METADATA_UUID
+)
+_CHECKSUMS = {1: "xxhash64", 2: "sha256", 3: "blake2b"}
+_LARGEST_NODE = 64 * KIB
+
+Item = tuple[int, int, int, bytes]
+"""Key and data."""
+
+
+class Corrupt(Exception):  # noqa: N818 - the reader words it with the file's path
+    """What is wrong with the image."""
+
+
+class Root(NamedTuple):
+    """Where a tree is."""
+
+    address: int
+    level: int
+    generation: int
+    owner: int
+
+
+class _Superblock(NamedTuple):
+    fsid: bytes
+    bytenr: int
+    flags: int
+    magic: bytes
+    generation: int
+    root: int
+    chunk_root: int
+    log_root: int
+    log_root_transid: int
+    total_bytes: int
+    bytes_used: int
+    root_dir_objectid: int
+    num_devices: int
+    sectorsize: int
+    nodesize: int
+    leafsize: int
+    stripesize: int
+    sys_chunk_array_size: int
+    chunk_root_generation: int
+    compat_flags: int
+    compat_ro_flags: int
+    incompat_flags: int
+    csum_type: int
+    root_level: int
+    chunk_root_level: int
+    log_root_level: int
+    dev_item: bytes
+    label: bytes
+    cache_generation: int
+    uuid_tree_generation: int
+    metadata_uuid: bytes
+    sys_chunk_array: bytes
+    super_roots: bytes
+
+
+class Volume:
+    """An image, mapped into memory."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError, or Corrupt for what is no btrfs or uses features that are not supported."""
+        self.source = FileSource(path)
+        found = _superblock(self._bytes(MIRRORS[0], SUPERBLOCK_SIZE))
+        self.sector = found.sectorsize
+        self._node = found.nodesize
+        self._uuid = found.metadata_uuid if found.incompat_flags & INCOMPAT_METADATA_UUID else found.fsid
+        self._starts: list[int] = []
+        self._chunks: list[tuple[int, int, int]] = []
+        self._add_chunks(_system_chunks(found))
+        chunk_root = Root(found.chunk_root, found.chunk_root_level, found.chunk_root_generation, CHUNK_TREE)
+        found_chunks = [
+            (offset, data)
+            for objectid, kind, offset, data in self.items(chunk_root)
+            if (objectid, kind) == (FIRST_CHUNK_TREE, CHUNK_ITEM)
+        ]
+        self._starts, self._chunks = [], []
+        self._add_chunks(found_chunks)
+        self.root = Root(found.root, found.root_level, found.generation, ROOT_TREE)
+
+    def offset(self, address: int, length: int) -> int:
+        """Where a range of logical addresses stands in the image. Raises Corrupt when it does not, as a whole."""
+        index = bisect_right(self._starts, address) - 1
+        if index >= 0:
+            start, size, offset = self._chunks[index]
+            if address + length <= start + size and offset + address - start + length <= self.source.size:
+                return offset + address - start
+        raise Corrupt(f"there are no {length} bytes at the address {address}")
+
+    def is_contiguous(self, start: int, end: int) -> bool:
+        """Whether a range of logical addresses stands in one piece of the image."""
+        return bisect_right(self._starts, start) == bisect_right(self._starts, end - 1)
+
+    def items(self, root: Root) -> Iterator[Item]:
+        """All items of a tree, in the order of their keys."""
+        seen: set[int] = set()
+        last = (-1, 0, 0)
+        stack = [root]
+        while stack:
+            place = stack.pop()
+            if place.address in seen:
+                raise Corrupt(f"the tree block {place.address} is in its tree twice")
+            seen.add(place.address)
+            block, count = self._block(place)
+            if place.level:
+                stack.extend(reversed(list(self._below(place, block, count))))
+                continue
+            room = self._node - HEADER_SIZE
+            heads = count * ITEM.size
+            for at in range(HEADER_SIZE, HEADER_SIZE + heads, ITEM.size):
+                objectid, kind, offset, start, size = ITEM.unpack_from(block, at)
+                key = (objectid, kind, offset)
+                if key <= last or start < heads or start + size > room:
+                    raise Corrupt(f"the tree block {place.address} has items that are out of order or place")
+                last = key
+                begin = HEADER_SIZE + start
+                yield objectid, kind, offset, block[begin : begin + size]
+
+    def parse_root(self, owner: int, kind: int, data: bytes) -> Root:
+        """Where the tree of a ROOT_ITEM is."""
+        if kind != ROOT_ITEM or len(data) <= ROOT_LEVEL or len(data) > ROOT.size:
+            raise Corrupt(f"the root of tree {owner} has {len(data)} bytes")
+        (generation,) = struct.unpack_from("<Q", data, ROOT_ADDRESS - 16)
+        (address,) = struct.unpack_from("<Q", data, ROOT_ADDRESS)
+        return Root(address, data[ROOT_LEVEL], generation, owner)
+
+    def _below(self, place: Root, block: bytes, count: int) -> Iterator[Root]:
+        for at in range(HEADER_SIZE, HEADER_SIZE + count * POINTER.size, POINTER.size):
+            _, _, _, address, generation = POINTER.unpack_from(block, at)
+            yield Root(address, place.level - 1, generation, place.owner)
+
+    def _block(self, place: Root) -> tuple[bytes, int]:
+        """A block that is what the one above says of it, and how many items or pointers it has."""
+        data = self._bytes(self.offset(place.address, self._node), self._node)
+        fsid, address, _, _, generation, _, count, level = HEADER.unpack_from(data, CHECKSUM_SIZE)
+        if crc32c(data[CHECKSUM_SIZE:]).to_bytes(CHECKSUM_SIZE, "little") != data[:CHECKSUM_SIZE]:
+            raise Corrupt(f"the tree block {place.address} has a wrong checksum")
+        if (fsid, address, generation, level) != (self._uuid, place.address, place.generation, place.level):
+            raise Corrupt(f"the tree block {place.address} is not the one that belongs there")
+        if count * (POINTER.size if level else ITEM.size) > self._node - HEADER_SIZE or (level and not count):
+            raise Corrupt(f"the tree block {place.address} has {count} items")
+        return data, count
+
+    def _add_chunks(self, chunks: list[tuple[int, bytes]]) -> None:
+        end = 0
+        for start, data in sorted(chunks):
+            if len(data) < CHUNK.size + CHUNK_STRIPE.size:
+                raise Corrupt(f"the chunk at the address {start} has {len(data)} bytes")
+            length, _, _, kind, _, _, _, _, _ = CHUNK.unpack_from(data)
+            if kind & PROFILES & ~DUP:
+                raise Corrupt(
+                    f"the chunk at the address {start} is striped or on several devices, which is not supported"
+                )
+            _, offset, _ = CHUNK_STRIPE.unpack_from(data, CHUNK.size)
+            if start < end or not length:
+                raise Corrupt(f"the chunk at the address {start} overlaps another one or is empty")
+            end = start + length
+            self._starts.append(start)
+            self._chunks.append((start, length, offset))
+
+    def _bytes(self, start: int, length: int) -> bytes:
+        if start + length > self.source.size:
+            raise Corrupt("it is cut short")
+        return bytes(self.source.view(start, length))
+
+
+def _superblock(data: bytes) -> _Superblock:
+    found = _Superblock._make(SUPERBLOCK.unpack_from(data, CHECKSUM_SIZE))
+    if found.magic != MAGIC:
+        raise Corrupt("it has no superblock")
+    if found.csum_type:
+        name = _CHECKSUMS.get(found.csum_type, found.csum_type)
+        raise Corrupt(f"its checksums are {name}, which is not supported")
+    if crc32c(data[CHECKSUM_SIZE:]).to_bytes(CHECKSUM_SIZE, "little") != data[:CHECKSUM_SIZE]:
+        raise Corrupt("the superblock has a wrong checksum")
+    if found.incompat_flags & ~_KNOWN_INCOMPAT:
+        raise Corrupt(f"it has features that are not supported: {found.incompat_flags & ~_KNOWN_INCOMPAT:#x}")
+    if found.num_devices != 1:
+        raise Corrupt(f"it is one of {found.num_devices} devices, which is not supported")
+    if found.log_root:
+        raise Corrupt("it was not unmounted: its log is to be replayed")
+    for size in (found.sectorsize, found.nodesize):
+        if size not in (SECTOR << shift for shift in range(5)):
+            raise Corrupt(f"it has sectors of {found.sectorsize} bytes and tree blocks of {found.nodesize}")
+    if max(found.root_level, found.chunk_root_level) >= MAX_LEVEL:
+        raise Corrupt("a tree is too high")
+    return found
+
+
+def _system_chunks(found: _Superblock) -> list[tuple[int, bytes]]:
+    chunks = []
+    at, end = 0, found.sys_chunk_array_size
+    while at < end:
+        if end > SYSTEM_CHUNKS or at + KEY.size + CHUNK.size > end:
+            raise Corrupt("the superblock's chunks are broken")
+        _, kind, start = KEY.unpack_from(found.sys_chunk_array, at)
+        stripes = CHUNK.unpack_from(found.sys_chunk_array, at + KEY.size)[7]
+        size = CHUNK.size + stripes * CHUNK_STRIPE.size
+        at += KEY.size
+        if kind != CHUNK_ITEM or at + size > end:
+            raise Corrupt("the superblock's chunks are broken")
+        chunks.append((start, found.sys_chunk_array[at : at + size]))
+        at += size
+    return chunks
