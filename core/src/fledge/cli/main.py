@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "schema": "prints a JSON Schema for editors and checkers",
     "boot": "boots an artifact in a virtual machine and tells whether it came up",
     "inspect": "shows what is inside an artifact without mounting it",
+    "verify": "reads an artifact back and compares it with its manifest and its image",
     "cache": "lists or prunes what builds keep for the next one",
     "version": "prints the version",
 }

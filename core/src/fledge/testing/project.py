@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from fledge import drivers
 from fledge.testing.images import Blobs
 from fledge.testing.tars import archive, member
 
@@ -126,6 +127,11 @@ class Project:
         """Temporary files in the folder and in the cache's `tmp`."""
         found = [path for path in self.folder.rglob("*") if path.name.endswith(".fledge-part")]
         return sorted({*found, *(self.cache / "tmp").glob("*")})
+
+
+def loadable(kind: str) -> list[str]:
+    """The names of the installed drivers of a kind that can be imported."""
+    return [one.name for one in drivers.installed() if one.kind == kind and one.failure is None]
 
 
 def site_packages(folder: Path, distribution: str, points: Mapping[str, Mapping[str, str]]) -> None:
