@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from fledge import manifest, mappings
-from fledge.errors import BuildError
-from fledge.image.access import ImageNotFoundError
+from fledge.fetching import Fetcher
 from fledge.inspection import HEAD
 from fledge.output import Outputs
 from fledge.plugins import Plugins, mappings_of
 from fledge.runtime import settle_runtime
-from fledge.sources import ImageRequest
 
 if TYPE_CHECKING:
     from fledge.artifact import Artifact
     from fledge.context import BuildContext
+    from fledge.kinds import Filesystem
     from fledge.plan import BuildPlan
-    from fledge.sources import Request, Source
-
-_QUICK: Final = 0.2
-"""Seconds that a fetch takes at most when the store has everything."""
+    from fledge.sources import Request
+    from fledge.tree.tree import Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +39,12 @@ def build(plan: BuildPlan, context: BuildContext, extensions: Sequence[tuple[str
     Raises BuildError or UsageError; then the old output stands as it did and nothing new is left behind.
     """
     plugins = Plugins(plan, context, extensions)
-    requests = plugins.strategy.requests(plan)
-    plugins.add_sources(plan, requests)
+    fetcher = Fetcher(plugins, plan, context)
+    requests = fetcher.settle(plugins.strategy.requests(plan))
     path = (plan.output or Path.cwd() / plugins.strategy.artifact_name(plan)).absolute()
     with Outputs() as outputs, context.store.in_use():
         target = outputs.artifact(path)
-        sources = _fetch(plugins, plan, context, requests)
-        tree = plugins.hook.assemble_tree(plan=plan, sources=sources)
-        # A workload that can't be started is told before an image is compressed for it.
-        settle_runtime(plan.manifest, tree.image, own_init=plan.own_init)
-        mappings.apply(mappings_of(plugins, plan, tree), tree)
-        plugins.strategy.check_tree(plan, tree)
+        tree = _merge(plugins, plan, fetcher, requests)
         artifact: Artifact = plugins.hook.pack_artifact(plan=plan, tree=tree, target=target)
         # While the artifact is still being hashed and brought to disk.
         manifest.validator()
@@ -66,6 +57,28 @@ def build(plan: BuildPlan, context: BuildContext, extensions: Sequence[tuple[str
     return BuildResult(artifact, manifest_path, document)
 
 
+def merged_tree(
+    plan: BuildPlan, context: BuildContext, extensions: Sequence[tuple[str, object]] = ()
+) -> tuple[Filesystem, Tree]:
+    """The tree that `build` would pack, and the driver that would: all but the packing. Raises as `build`."""
+    plugins = Plugins(plan, context, extensions)
+    fetcher = Fetcher(plugins, plan, context)
+    requests = fetcher.settle(plugins.strategy.requests(plan))
+    with context.store.in_use():
+        return plugins.filesystem, _merge(plugins, plan, fetcher, requests)
+
+
+def _merge(plugins: Plugins, plan: BuildPlan, fetcher: Fetcher, requests: Sequence[Request]) -> Tree:
+    """Fetch, assemble, map."""
+    sources = fetcher.fetch_all(requests)
+    tree: Tree = plugins.hook.assemble_tree(plan=plan, sources=sources)
+    # A workload that can't be started is told before an image is compressed for it.
+    settle_runtime(plan.manifest, tree.image, own_init=plan.own_init)
+    mappings.apply(mappings_of(plugins, plan, tree), tree)
+    plugins.strategy.check_tree(plan, tree)
+    return tree
+
+
 def _check_kernels(plugins: Plugins, artifact: Artifact, document: dict[str, Any], context: BuildContext) -> None:
     """Warns where a kernel that the environment names can't boot the artifact."""
     if context.environ.get("FLEDGE_KERNEL_BZIMAGE") or context.environ.get("FLEDGE_KERNEL_VMLINUX"):
@@ -75,29 +88,3 @@ def _check_kernels(plugins: Plugins, artifact: Artifact, document: dict[str, Any
         network = bool(document.get("network", {}).get("expose"))
         warn = context.progress.warning
         forecast(plugins.filesystem, head, network=network, environ=context.environ, warn=warn)
-
-
-def _fetch(plugins: Plugins, plan: BuildPlan, context: BuildContext, requests: Sequence[Request]) -> list[Source]:
-    """All sources side by side, in the order of the requests; the first failure ends the build."""
-
-    def fetch(request: Request) -> Source:
-        source: Source | None
-        try:
-            source = plugins.hook.fetch_source(plan=plan, request=request)
-        except ImageNotFoundError as error:
-            if not isinstance(request, ImageRequest) or not request.others:
-                raise
-            there, *others = request.others
-            context.progress.info(f"{error.message}; looking at {there}")
-            return fetch(replace(request, reference=there, others=tuple(others)))
-        if source is None:
-            raise BuildError(f"no plugin answered the request for {request}")
-        return source
-
-    with ThreadPoolExecutor(max(1, len(requests)), thread_name_prefix="fledge-fetch") as pool:
-        futures = [pool.submit(fetch, request) for request in requests]
-        if wait(futures, timeout=_QUICK).not_done:
-            # The threads wait for the network or are in C: what is to be imported later can be imported now.
-            plugins.filesystem.import_ahead()
-            manifest.validator()
-        return [future.result() for future in futures]

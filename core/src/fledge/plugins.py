@@ -15,7 +15,6 @@ from fledge import drivers, hookspecs
 from fledge.errors import BuildError
 from fledge.hookspecs import PROJECT, hookimpl
 from fledge.kinds import Driver, Filesystem, Strategy
-from fledge.sources import AgentRequest, ImageRequest, Request
 
 if TYPE_CHECKING:
     from fledge.artifact import Artifact, ManifestSection
@@ -51,36 +50,30 @@ class Plugins:
         self._context = context
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(hookspecs)
-        self._owners: dict[str, str] = {}
         self.hook = self._manager.hook
         for name, extension in extensions:
-            self._register(f"extension {name}", extension() if isinstance(extension, type) else extension)
+            self.add(f"extension {name}", extension() if isinstance(extension, type) else extension)
         self._refuse_owners_among_extensions()
-        self._register("core", Core(context))
-        self.filesystem = cast("Filesystem", self._driver("filesystem", plan.filesystem))
-        self.strategy = cast("Strategy", self._driver("strategy", plan.strategy))
-        self._sources: set[tuple[str, str]] = set()
+        self.add("core", Core(context))
+        self.filesystem = cast("Filesystem", self.add_driver("filesystem", plan.filesystem))
+        self.strategy = cast("Strategy", self.add_driver("strategy", plan.strategy))
         self._demand_owner(self.hook.assemble_tree, f"strategy {plan.strategy.name}")
         self._demand_owner(self.hook.pack_artifact, f"filesystem {plan.filesystem.name}")
 
-    def add_sources(self, plan: BuildPlan, requests: Sequence[Request]) -> None:
-        """Registers the drivers that the requests name. Raises UsageError when one is not installed."""
-        from fledge.plan import Choice
+    def add(self, name: str, plugin: object) -> None:
+        """Registers one more. Raises BuildError when it does not fit the hooks."""
+        try:
+            self._manager.register(plugin, name)
+            # A hook whose name is misspelt would never be called.
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise BuildError(f"the {name} does not fit the hooks: {error}") from error
 
-        wanted: list[tuple[str, str]] = []
-        for request in requests:
-            if isinstance(request, ImageRequest):
-                wanted += [("transport", reference.transport) for reference in (request.reference, *request.others)]
-            elif isinstance(request, AgentRequest):
-                wanted.append(("agent", request.driver))
-        for kind, name in wanted:
-            if (kind, name) in self._sources:
-                continue
-            self._sources.add((kind, name))
-            if plan.agent is not None and (kind, name) == ("agent", plan.agent.name):
-                self._driver("agent", plan.agent)
-            else:
-                self._driver(kind, Choice(name, drivers.load(kind, name).options_model()))
+    def add_driver(self, kind: str, choice: Choice) -> Driver:
+        """Creates and registers a driver. Raises UsageError when it is not installed."""
+        driver = drivers.load(kind, choice.name)(choice.name, choice.options, self._context)
+        self.add(f"{kind} {choice.name}", driver)
+        return driver
 
     def collect(self, name: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
         """Calls a collecting hook on core first and then on each extension; gives who proposed, and each proposal."""
@@ -92,19 +85,6 @@ class Plugins:
             for proposals in alone(**arguments):
                 for proposal in proposals:
                     yield self._name(plugin), proposal
-
-    def _driver(self, kind: str, choice: Choice) -> Driver:
-        driver = drivers.load(kind, choice.name)(choice.name, choice.options, self._context)
-        self._register(f"{kind} {choice.name}", driver)
-        return driver
-
-    def _register(self, name: str, plugin: object) -> None:
-        try:
-            self._manager.register(plugin, name)
-            # A hook whose name is misspelt would never be called.
-            self._manager.check_pending()
-        except pluggy.PluginValidationError as error:
-            raise BuildError(f"the {name} does not fit the hooks: {error}") from error
 
     def _refuse_owners_among_extensions(self) -> None:
         for caller in (self.hook.fetch_source, self.hook.assemble_tree, self.hook.pack_artifact):

@@ -71,6 +71,15 @@ class DockerfileRequest:
     """Do every step anew."""
     base_dir: str = "."
     """What relative paths in references of base images (`FROM oci:./layout`) are relative to."""
+    epoch: int | None = None
+    """SOURCE_DATE_EPOCH, seconds: the time of what is built, for a builder that can set it."""
+
+    @property
+    def reference(self) -> ImageReference:
+        """What the image is called in messages, which is the same on every machine for a file below `base_dir`."""
+        path = self.dockerfile
+        name = f"./{path.relative_to(self.base_dir)}" if path.is_relative_to(self.base_dir) else str(path)
+        return ImageReference("dockerfile", name)
 
 
 Request = ImageRequest | AgentRequest | DockerfileRequest

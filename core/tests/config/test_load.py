@@ -376,7 +376,7 @@ class TestDirect:
         monkeypatch.chdir(tmp_path)
 
         def planned(image: str, environ: Mapping[str, str] = {}, **flags: Any) -> BuildPlan:
-            return config.plan_direct(image, environ=environ, catalog=catalog, **flags)
+            return config.plan_direct({"image": image}, environ=environ, catalog=catalog, **flags)
 
         return planned
 

@@ -165,11 +165,6 @@ def test_the_image_lies_over_the_skeleton(project):
     assert built.cat("/.fledge/workload") == (b"fledge-workload 1\narg=app\0env=B=2\0env=PATH=/bin\0stop_signal=3\0")
 
 
-def test_a_dockerfile_needs_a_builder(project):
-    with pytest.raises(UsageError, match=r"can't build \./Dockerfile"):
-        project.build('[source]\ndockerfile = "./Dockerfile"\n')
-
-
 # busybox
 
 

@@ -15,7 +15,7 @@ from fledge import drivers
 from fledge.errors import BuildError, UsageError
 from fledge.options import NoOptions, Options
 from fledge.plan import BuildPlan, Choice
-from fledge.sources import AgentRequest, FileSource, ImageReference, ImageRequest, ImageSource
+from fledge.sources import AgentRequest, DockerfileRequest, FileSource, ImageReference, ImageRequest, ImageSource
 from fledge.testing.builds import Log, context
 from fledge.tree.content import Content
 from fledge.tree.inode import Directory, File, Inode, Symlink
@@ -155,11 +155,63 @@ def test_a_bare_reference_is_looked_for_in_the_daemon_first(tmp_path: Path) -> N
     )
 
 
-def test_a_dockerfile_needs_a_builder(tmp_path: Path) -> None:
-    strategy = driver(tmp_path)
-    strategy.options = OciRootfsOptions.model_validate({"source": {"dockerfile": "Dockerfile"}})
-    with pytest.raises(UsageError, match="can't build Dockerfile: no Dockerfile builder is installed"):
-        strategy.requests(plan(tmp_path))
+def requested(folder: Path, **source: object) -> DockerfileRequest:
+    strategy = driver(folder)
+    strategy.options = OciRootfsOptions.model_validate({"source": source})
+    request = strategy.requests(plan(folder, agent=None))[0]
+    assert isinstance(request, DockerfileRequest)
+    return request
+
+
+def test_a_dockerfile_is_requested_with_all_that_goes_with_it(tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "Dockerfile").touch()
+    (tmp_path / "token").touch()
+    request = requested(
+        tmp_path,
+        dockerfile="./web/Dockerfile",
+        context=".",
+        target="app",
+        build_args={"A": "1"},
+        builder="docker",
+        secrets={"token": "./token"},
+        no_cache=True,
+    )
+    assert request == DockerfileRequest(
+        tmp_path / "web" / "Dockerfile",
+        tmp_path,
+        AMD64,
+        driver="docker",
+        target="app",
+        build_args={"A": "1"},
+        secrets={"token": tmp_path / "token"},
+        no_cache=True,
+        base_dir=str(tmp_path),
+    )
+    assert str(request.reference) == "dockerfile:./web/Dockerfile"
+
+
+def test_a_dockerfile_alone_may_copy_from_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "Dockerfile").touch()
+    request = requested(tmp_path, dockerfile="web/Dockerfile", target="")
+    assert (request.build_context, request.target, request.driver) == (tmp_path / "web", None, None)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"dockerfile": "absent"}, "source.dockerfile: .*/absent is not there; expected a file"),
+        ({"dockerfile": "."}, "source.dockerfile: .* is no file; expected a file"),
+        ({"dockerfile": "D", "context": "absent"}, "source.context: .*/absent is not there; expected a folder"),
+        ({"dockerfile": "D", "context": "D"}, "source.context: .*/D is no folder; expected a folder"),
+        ({"dockerfile": "D", "secrets": {"x": "absent"}}, "source.secrets.x: .*/absent is not there; expected a file"),
+    ],
+)
+def test_what_a_dockerfile_needs_must_be_there(tmp_path: Path, source: dict[str, object], message: str) -> None:
+    (tmp_path / "D").touch()
+    with pytest.raises(UsageError, match=message):
+        requested(tmp_path, **source)
 
 
 @pytest.mark.parametrize(

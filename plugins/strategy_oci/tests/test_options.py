@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fledge.config.check import check
 from fledge.config.json_schema import TomlSchema
-from fledge.errors import Problem, UsageError
+from fledge.errors import Problem
 from fledge_strategy_oci.options import OciRootfsOptions
 from jsonschema import Draft202012Validator
 
@@ -30,6 +30,7 @@ def parsed(table: dict[str, Any]) -> OciRootfsOptions:
         {"image": "oci:./layout:tag"},
         {"dockerfile": "./Dockerfile"},
         {"dockerfile": "D", "context": ".", "target": "", "build_args": {"FOO": "bar"}},
+        {"dockerfile": "D", "builder": "docker", "secrets": {"token": "./token"}, "no_cache": True},
     ],
 )
 def test_good(source: dict[str, Any]) -> None:
@@ -52,6 +53,17 @@ def test_good(source: dict[str, Any]) -> None:
             "source: context, build_args go with dockerfile, not with image",
         ),
         ({"source": {"dockerfile": "D", "build_args": {"A": 1}}}, 'source.build_args.A: 1 is not a string (write "1")'),
+        (
+            {"source": {"dockerfile": "D", "build_args": {"A-B": "1"}}},
+            "source.build_args.A-B: 'A-B' is not the name of an ARG",
+        ),
+        (
+            {"source": {"dockerfile": "D", "secrets": {"a,b": "f"}}},
+            'source.secrets."a,b": \'a,b\' is not an id of letters, digits, _, . and -',
+        ),
+        ({"source": {"dockerfile": "D", "secrets": {"a": ""}}}, "source.secrets.a: must not be empty"),
+        ({"source": {"image": "a", "builder": "docker"}}, "source: builder goes with dockerfile, not with image"),
+        ({"source": {"dockerfile": "D", "no_cache": 1}}, "source.no_cache: 1 is not true or false"),
         ({"source": {"image": "a", "busybox_url": "x"}}, "source.busybox_url: busybox_url belongs to the strategy 'initramfs'"),
         (
             {"source": {"image": "a", "busybox_sha256": "x"}},
@@ -66,6 +78,13 @@ def test_bad(table: dict[str, Any], problem: str) -> None:
     assert check(OciRootfsOptions, table, problems, file="fledge.toml") is None
     assert f"fledge.toml: {problem}" in [str(one) for one in problems]
     assert not Draft202012Validator(SCHEMA).is_valid(table)
+
+
+def test_a_builder_that_is_not_installed() -> None:
+    problems: list[Problem] = []
+    assert check(OciRootfsOptions, {"source": {"dockerfile": "D", "builder": "dokcer"}}, problems, file="f") is None
+    assert str(problems[0]).startswith("f: source.builder: unknown builder 'dokcer'; installed: ")
+    assert "did you mean 'docker'?" in str(problems[0])
 
 
 def test_a_malformed_reference_is_told_in_its_parsers_words() -> None:
@@ -89,10 +108,3 @@ def test_a_malformed_reference_is_told_in_its_parsers_words() -> None:
 )
 def test_default_name(source: dict[str, str], name: str) -> None:
     assert parsed({"source": source}).default_name(Path("/srv/project")) == name
-
-
-def test_a_dockerfile_needs_a_builder() -> None:
-    parsed({"source": {"image": "nginx"}}).check_buildable()
-    with pytest.raises(UsageError, match=r"can't build \./Dockerfile: no Dockerfile builder is installed") as caught:
-        parsed({"source": {"dockerfile": "./Dockerfile"}}).check_buildable()
-    assert caught.value.hint

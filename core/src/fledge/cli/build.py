@@ -6,11 +6,12 @@ import gc
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fledge.cli.config_files import config_files
+from fledge.cli.direct import dockerfile_flags, source_of
 from fledge.cli.terminal import Terminal
 from fledge.errors import UsageError
 
@@ -20,10 +21,17 @@ if TYPE_CHECKING:
 
 
 @click.command("build")
-@click.argument("what", required=False, metavar="[IMAGE]")
+@click.argument("what", required=False, metavar="[DOCKERFILE|IMAGE]")
 @config_files
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Where the artifact goes.  [default: ./NAME-rootfs.img]"
+)
+@click.option(
+    "--output-initramfs",
+    is_flag=False,
+    flag_value="",
+    metavar="[PATH]",
+    help="Direct build: an initramfs instead of a root filesystem, and where it goes.  [default: ./NAME.cpio.gz]",
 )
 @click.option("--artifact-url", metavar="URL", help="What the manifest's url says instead of the local file.")
 @click.option("--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64.  [default: this machine's]")
@@ -31,21 +39,25 @@ if TYPE_CHECKING:
     "--agent", metavar="SOURCE", help="Direct build: none, release[:VERSION], local:PATH or a URL.  [default: release]"
 )
 @click.option("--filesystem", metavar="TYPE", help="Direct build: the filesystem's type.  [default: squashfs]")
+@dockerfile_flags
 @click.option("--json", "as_json", is_flag=True, help="Print what was built as JSON.")
 @click.pass_obj
 def command(
     terminal: Terminal,
+    /,
     what: str | None,
     config: Path | None,
     manifest: Path | None,
     output: Path | None,
+    output_initramfs: str | None,
     artifact_url: str | None,
     platform: str | None,
     agent: str | None,
     filesystem: str | None,
     as_json: bool,
+    **of_dockerfile: Any,
 ) -> None:
-    """Builds what fledge.toml says, or IMAGE directly: docker://nginx:alpine, oci:./layout:tag, ...
+    """Builds what fledge.toml says, or directly a Dockerfile (./Dockerfile, ./folder) or an image (docker://nginx:alpine).
 
     Prints the paths of the artifact and of its manifest. Needs no root.
     """
@@ -53,8 +65,9 @@ def command(
     gc.disable()
     from fledge import config as configuration
 
-    if what is None:
-        for flag, value in (("--agent", agent), ("--filesystem", filesystem)):
+    source = source_of(what, of_dockerfile, os.environ)
+    if source is None:
+        for flag, value in (("--agent", agent), ("--filesystem", filesystem), ("--output-initramfs", output_initramfs)):
             if value is not None:
                 raise UsageError(f"{flag} goes with a direct build; with fledge.toml, its own keys say that")
         plan = configuration.load(
@@ -62,16 +75,14 @@ def command(
         )
     else:
         if config is not None:
-            raise UsageError(f"give either --config or an image to build directly ({what!r})")
-        if what and (Path(what).is_file() or Path(what).is_dir()):
-            raise UsageError(
-                f"{what} is a file or folder here; building from a Dockerfile needs a builder, and none is installed",
-                hint="an image is named docker://NAME, oci:PATH, oci-archive:FILE or docker-archive:FILE",
-            )
+            raise UsageError(f"give either --config or what to build directly ({what or source['dockerfile']!r})")
+        if output is not None and output_initramfs:
+            raise UsageError("--output and --output-initramfs both name the artifact, and a build makes one; give one")
         plan = configuration.plan_direct(
-            what,
+            source,
+            initramfs=output_initramfs is not None,
             manifest=manifest,
-            output=output,
+            output=Path(output_initramfs) if output_initramfs else output,
             artifact_url=artifact_url,
             platform=platform,
             agent=agent,

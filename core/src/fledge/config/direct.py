@@ -1,4 +1,4 @@
-"""A build without fledge.toml: an image and flags -> BuildPlan."""
+"""A build without fledge.toml: an image or a Dockerfile, and flags -> BuildPlan."""
 
 from __future__ import annotations
 
@@ -19,15 +19,27 @@ from fledge.plan import BuildPlan
 if TYPE_CHECKING:
     from fledge.kinds import Filesystem
 
-STRATEGY: Final = "oci_rootfs"
+ROOTFS: Final = "oci_rootfs"
+INITRAMFS: Final = "initramfs"
 
-_FLAGS: Final = {"source.image": "IMAGE", "filesystem": "--filesystem", "agent": "--agent"}
+_FLAGS: Final = {
+    "source.image": "IMAGE",
+    "source.dockerfile": "--dockerfile",
+    "source.context": "--context",
+    "source.target": "--target",
+    "source.build_args": "--build-arg",
+    "source.builder": "--builder",
+    "source.secrets": "--secret",
+    "filesystem": "--filesystem",
+    "agent": "--agent",
+}
 """What a key of fledge.toml is on the command line."""
 
 
 def plan_direct(
-    image: str,
+    source: Mapping[str, Any],
     *,
+    initramfs: bool = False,
     manifest: Path | None = None,
     output: Path | None = None,
     artifact_url: str | None = None,
@@ -37,14 +49,15 @@ def plan_direct(
     environ: Mapping[str, str] = os.environ,
     catalog: Catalog = drivers,
 ) -> BuildPlan:
-    """The plan of `fledge build IMAGE`, which writes `<name>.img` into the current folder.
+    """The plan of `fledge build IMAGE` and of `fledge build DOCKERFILE`, with an artifact `<name>.img` in this folder.
 
-    A manifest.toml counts only where it is named: one that lies here belongs to a fledge.toml. Raises ConfigError
+    `source`: the keys of `[source]`; `initramfs`: make one of those instead. A manifest.toml counts only where it is named: one that lies here belongs to a fledge.toml. Raises ConfigError
     with all problems.
     """
     problems: list[Problem] = []
     base_dir = Path.cwd()
-    document: dict[str, Any] = {"version": "1", "strategy": STRATEGY, "source": {"image": image}}
+    strategy = INITRAMFS if initramfs else ROOTFS
+    document: dict[str, Any] = {"version": "1", "strategy": strategy, "source": dict(source)}
     if filesystem is not None:
         document["filesystem"] = {"type": filesystem}
     if agent is not None:

@@ -10,10 +10,9 @@ from fledge.bootable import check_startable, check_workload, guest_path
 from fledge.elf import check_program
 from fledge.errors import BuildError, UsageError
 from fledge.hookspecs import hookimpl
-from fledge.image.reference import candidates
 from fledge.kinds import Filesystem, Strategy
 from fledge.runtime import settle_runtime
-from fledge.sources import AgentRequest, FileSource, ImageRequest, ImageSource, Request, Source
+from fledge.sources import AgentRequest, FileSource, ImageSource, Request, Source
 from fledge.tree.content import Content
 from fledge.tree.inode import Directory, File
 from fledge.tree.tree import Tree
@@ -43,18 +42,14 @@ class Initramfs(Strategy):
     filesystems: ClassVar[frozenset[str] | None] = frozenset({"cpio"})
 
     def requests(self, plan: BuildPlan) -> Sequence[Request]:
-        """The image and the agent, as far as there are to be any. Raises UsageError for what can't be built."""
+        """The image and the agent, as far as there are to be any. Raises UsageError for a file that is not there."""
         options = self.options
-        options.source.check_buildable()
         if options.initramfs.busybox and options.source.busybox_url is None:
             self._check_default_busybox(plan)
-        base_dir = str(plan.base_dir)
-        requests: list[Request] = []
-        if options.source.image is not None:
-            first, *others = candidates(options.source.image, self.context.environ, drivers.names("transport"))
-            requests.append(ImageRequest(first, plan.platform, base_dir, tuple(others)))
+        image = options.source.request(plan, self.context.environ)
+        requests: list[Request] = [image] if image is not None else []
         if plan.agent is not None:
-            requests.append(AgentRequest(plan.agent.name, plan.platform, base_dir))
+            requests.append(AgentRequest(plan.agent.name, plan.platform, str(plan.base_dir)))
         return requests
 
     def artifact_name(self, plan: BuildPlan) -> str:

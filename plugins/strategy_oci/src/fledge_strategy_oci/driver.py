@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, cast
 
-from fledge import drivers
 from fledge.errors import BuildError
 from fledge.hookspecs import hookimpl
-from fledge.image.reference import candidates
 from fledge.kinds import Strategy
 from fledge.names import file_stem
-from fledge.sources import AgentRequest, FileSource, ImageRequest, ImageSource, Request, Source
+from fledge.sources import AgentRequest, FileSource, ImageSource, Request, Source
 from fledge.tree.content import Content
 from fledge.tree.inode import File
 from fledge.tree.tree import Tree
@@ -39,15 +37,12 @@ class OciRootfs(Strategy):
     default_filesystem: ClassVar[str] = "squashfs"
 
     def requests(self, plan: BuildPlan) -> Sequence[Request]:
-        """The image, then the agent if there is to be one. Raises UsageError for a malformed reference."""
-        options = cast("OciRootfsOptions", self.options)
-        options.check_buildable()
-        assert options.source.image is not None, "the options hold an image or nothing that can be built"
-        first, *others = candidates(options.source.image, self.context.environ, drivers.names("transport"))
-        base_dir = str(plan.base_dir)
-        requests: list[Request] = [ImageRequest(first, plan.platform, base_dir, tuple(others))]
+        """The image, then the agent if there is to be one. Raises UsageError for a file that is not there."""
+        image = cast("OciRootfsOptions", self.options).source.request(plan, self.context.environ)
+        assert image is not None, "the options hold an image or a Dockerfile"
+        requests: list[Request] = [image]
         if plan.agent is not None:
-            requests.append(AgentRequest(plan.agent.name, plan.platform, base_dir))
+            requests.append(AgentRequest(plan.agent.name, plan.platform, str(plan.base_dir)))
         return requests
 
     def artifact_name(self, plan: BuildPlan) -> str:

@@ -43,7 +43,3 @@ class OciRootfsOptions(StrategyOptions):
     def default_name(self, base_dir: Path) -> str | None:
         """The image's, or that of the Dockerfile's folder."""
         return self.source.default_name(base_dir)
-
-    def check_buildable(self) -> None:
-        """Raises UsageError for a Dockerfile, which needs a builder."""
-        self.source.check_buildable()
