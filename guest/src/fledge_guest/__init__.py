@@ -6,6 +6,7 @@ from importlib import resources
 from typing import Final, Literal
 
 from fledge_guest.console import Event, parse_event
+from fledge_guest.step import Step, StepMount
 from fledge_guest.workload import Workload, parse_user, render_modules, stop_signal
 
 __all__ = [
@@ -14,9 +15,13 @@ __all__ = [
     "INIT_PATH",
     "MODULES_PATH",
     "ROOT_WORKLOAD_PATH",
+    "STEP_PATH",
+    "STEP_STATUS",
     "WORKLOAD_PATH",
     "Architecture",
     "Event",
+    "Step",
+    "StepMount",
     "Workload",
     "init_binary",
     "parse_event",
@@ -38,6 +43,13 @@ WORKLOAD_PATH: Final = "/.fledge/workload"
 
 ROOT_WORKLOAD_PATH: Final = "/.fledge/root-workload"
 """Only in a boot initramfs: what runs in the disk that `root=` names, in place of the disk's own description."""
+
+STEP_PATH: Final = "/.fledge/step"
+"""Only in a boot initramfs: a step of a build, which changes a copy of the disk that `root=` names; `Step.render`
+writes it."""
+
+STEP_STATUS: Final = "status"
+"""The file at the root of the scratch disk that says `exited NUMBER` or `killed NUMBER`, once the step has ended."""
 
 MODULES_PATH: Final = "/.fledge/modules"
 """The kernel modules to load; `render_modules` writes it."""

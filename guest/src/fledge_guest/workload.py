@@ -94,7 +94,7 @@ class Workload:
                 raise ValueError(f"malformed name of an environment variable {name!r}; it can't be empty or hold '='")
         if self.user is not None:
             parse_user(self.user)
-        if self.hostname is not None and not 0 < len(_encode(self.hostname)) <= HOSTNAME_MAX:
+        if self.hostname is not None and not 0 < len(encode(self.hostname)) <= HOSTNAME_MAX:
             raise ValueError(f"hostname {self.hostname!r} is empty or over {HOSTNAME_MAX} bytes")
         if self.overlay_size is not None:
             check_overlay_size(self.overlay_size)
@@ -124,13 +124,14 @@ class Workload:
         for key, value in pairs:
             if "\0" in value:
                 raise ValueError(f"{key} {value!r} has a NUL byte, which no argument, variable or path can hold")
-        data = _HEADER + b"".join(b"%s=%s\0" % (key.encode(), _encode(value)) for key, value in pairs)
+        data = _HEADER + b"".join(b"%s=%s\0" % (key.encode(), encode(value)) for key, value in pairs)
         if len(data) > SIZE_MAX:
             raise ValueError(f"the workload takes {len(data)} bytes; the guest init reads at most {SIZE_MAX}")
         return data
 
 
-def _encode(text: str) -> bytes:
+def encode(text: str) -> bytes:
+    """The bytes of a path or an argument."""
     # Paths and arguments of an image may be any bytes; they come decoded with surrogateescape.
     return text.encode("utf-8", "surrogateescape")
 
@@ -184,7 +185,7 @@ def render_modules(entries: Iterable[str]) -> bytes:
     for line in lines:
         if not line or line.startswith("#") or any(c.isspace() or c == "\0" for c in line):
             raise ValueError(f"malformed module {line!r}; expected a name or the absolute path of a .ko file")
-    data = b"".join(_encode(line) + b"\n" for line in lines)
+    data = b"".join(encode(line) + b"\n" for line in lines)
     if len(data) > MODULES_SIZE_MAX:
         raise ValueError(
             f"the list of modules takes {len(data)} bytes; the guest init reads at most {MODULES_SIZE_MAX}"

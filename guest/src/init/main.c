@@ -18,11 +18,13 @@
 #include "root.h"
 #include "run.h"
 #include "say.h"
+#include "step.h"
 #include "trace.h"
 #include "workload.h"
 
 #define WORKLOAD "/.fledge/workload"
 #define ROOT_WORKLOAD "/.fledge/root-workload" // in an initramfs: for the root that root= names
+#define STEP "/.fledge/step" // in an initramfs: what changes a copy of the root that root= names
 #define INIT "/.fledge/init"
 #define AGENT "/bin/kestrel"
 #define OVERLAY_SIZE "1G"
@@ -148,6 +150,8 @@ int main(int argc, char **argv, char **environment)
 
     bool described = load_workload(WORKLOAD);
     enum root_kind kind = root_kind();
+    if (kind == ROOT_INITRAMFS && !described && load_workload(STEP))
+        run_step(&workload, &params);
     if (kind == ROOT_INITRAMFS && !described && params.root != NULL) {
         enter_disk(argv + 1, environment);
         described = true;

@@ -52,11 +52,22 @@ static void copy_attributes(const char *from, const char *to)
         die_errno("cannot give the root folder's owner, mode and time to ", to);
 }
 
+bool mount_layers(const char *lower, const char *scratch, const char *extra)
+{
+    char root[PATH_MAX];
+    char options[3 * PATH_MAX];
+    char *end = stpcpy(stpcpy(options, "lowerdir="), lower);
+
+    end = stpcpy(stpcpy(stpcpy(end, ",upperdir="), scratch), "/upper");
+    end = stpcpy(stpcpy(stpcpy(end, ",workdir="), scratch), "/work");
+    stpcpy(end, extra);
+    return join(root, sizeof root, scratch, "/root") && mount("overlay", root, "overlay", 0, options) == 0;
+}
+
 void mount_overlay(const char *lower, const char *scratch, const char *size)
 {
     static const char *const folders[] = {"/upper", "/work", "/root"};
     char paths[3][PATH_MAX];
-    char options[3 * PATH_MAX];
 
     mount_scratch(scratch, in_bytes(size));
     for (size_t i = 0; i < 3; i++)
@@ -64,10 +75,7 @@ void mount_overlay(const char *lower, const char *scratch, const char *size)
             die_errno("cannot create ", scratch, folders[i]);
     copy_attributes(lower, paths[0]);
 
-    char *end = stpcpy(stpcpy(options, "lowerdir="), lower);
-    end = stpcpy(stpcpy(end, ",upperdir="), paths[0]);
-    stpcpy(stpcpy(end, ",workdir="), paths[1]);
-    if (mount("overlay", paths[2], "overlay", 0, options) != 0) {
+    if (!mount_layers(lower, scratch, "")) {
         if (errno == ENODEV)
             die("the root is read-only and the kernel has no overlay driver, built in or in /.fledge/modules");
         die_errno("cannot mount the overlay over ", lower);

@@ -56,18 +56,18 @@ static bool add_block_device(int folder, const char *name, void *context)
     return true;
 }
 
-_Noreturn static void die_of_missing_device(const char *device, unsigned seconds)
+_Noreturn static void die_of_missing_device(const char *what, const char *device, unsigned seconds)
 {
     char list[128] = "";
     int folder = open("/dev", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (folder >= 0)
         for_each_entry(folder, add_block_device, list);
-    die("no root device ", device, " after ", NUMBER(seconds),
+    die("no ", what, " ", device, " after ", NUMBER(seconds),
         " s; block devices here:", *list == '\0' ? " none" : list);
 }
 
-static int open_device(const char *device, unsigned seconds)
+int open_device(const char *what, const char *device, int flags, unsigned seconds)
 {
     const struct timespec pause = {.tv_nsec = 2000000};
     struct timespec now;
@@ -76,14 +76,14 @@ static int open_device(const char *device, unsigned seconds)
     clock_gettime(CLOCK_MONOTONIC, &start);
     for (;;) {
         // A device without a medium yet says ENXIO or ENOMEDIUM.
-        int fd = open(device, O_RDONLY | O_CLOEXEC);
+        int fd = open(device, flags | O_CLOEXEC);
         if (fd >= 0)
             return fd;
         if (errno != ENOENT && errno != ENXIO && errno != ENOMEDIUM)
-            die_errno("cannot open the root device ", device);
+            die_errno("cannot open the ", what, " ", device);
         clock_gettime(CLOCK_MONOTONIC, &now);
         if (now.tv_sec - start.tv_sec >= (time_t)seconds)
-            die_of_missing_device(device, seconds);
+            die_of_missing_device(what, device, seconds);
         nanosleep(&pause, NULL);
     }
 }
@@ -128,7 +128,7 @@ bool mount_root(const struct params *params, const char *target)
     struct stat status;
 
     find_path(params->root, device, sizeof device);
-    int fd = open_device(device, params->root_timeout);
+    int fd = open_device("root device", device, O_RDONLY, params->root_timeout);
     if (fstat(fd, &status) != 0 || !S_ISBLK(status.st_mode))
         die("the root device ", device, " is not a block device");
     const char *type = params->rootfstype != NULL ? params->rootfstype : recognise(fd, device);

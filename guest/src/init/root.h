@@ -14,3 +14,6 @@ enum root_kind root_kind(void);
 
 // Waits for the device that root= names and mounts it on `target`. Returns whether it can be written to.
 bool mount_root(const struct params *params, const char *target);
+
+// Waits for a device and opens it. `what` it is, for messages.
+int open_device(const char *what, const char *device, int flags, unsigned seconds);

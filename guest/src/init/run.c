@@ -2,68 +2,37 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/reboot.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "files.h"
-#include "launch.h"
 #include "network.h"
 #include "power.h"
+#include "process.h"
 #include "say.h"
 #include "trace.h"
-#include "users.h"
 
 #define STOP_SECONDS 10    // Docker's own patience between the stop signal and SIGKILL
 #define LEFTOVER_SECONDS 2 // after the workload's end
-#define OPEN_FILES_SOFT 1024
-#define OPEN_FILES_HARD 524288
 
-static void find_identity(const char *user, struct identity *identity)
-{
-    size_t passwd_size = 0;
-    size_t group_size = 0;
-    const char *passwd = map_file("/etc/passwd", &passwd_size);
-    const char *group = map_file("/etc/group", &group_size);
-
-    const char *wrong = resolve_user(user, passwd == NULL ? "" : passwd, passwd == NULL ? 0 : passwd_size,
-                                     group == NULL ? "" : group, group == NULL ? 0 : group_size, identity);
-    if (wrong != NULL)
-        die("the workload's user ", user == NULL ? "root" : user, " ", wrong);
-}
-
-static void add_defaults(struct workload *workload, const struct identity *identity)
-{
-    static char home[sizeof identity->home + 8];
-
-    if (workload_variable(workload, "PATH") == NULL)
-        workload->env[workload->variables++] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    if (workload_variable(workload, "HOME") == NULL) {
-        stpcpy(stpcpy(home, "HOME="), identity->home);
-        workload->env[workload->variables++] = home;
-    }
-    workload->env[workload->variables] = NULL;
-}
+struct start {
+    const struct workload *workload;
+    const struct identity *identity;
+};
 
 // The workload finds here what container engines give it.
 static void prepare(const struct workload *workload, const struct identity *identity)
 {
-    struct rlimit files = {OPEN_FILES_SOFT, OPEN_FILES_HARD};
-
     set_host_name(workload->hostname);
     if (workload->workdir != NULL && !make_folders(workload->workdir))
         die_errno("cannot create the working directory ", workload->workdir);
-    if (!write_file("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0") && errno != ENOENT)
-        warn_errno("cannot let unprivileged users listen on ports below 1024");
-    if (setrlimit(RLIMIT_NOFILE, &files) != 0)
-        warn_errno("cannot raise the limit of open files");
+    set_limits();
     // /dev/stdout is opened anew by name, which root's console would refuse to others.
     if (identity->uid != 0 && fchown(STDOUT_FILENO, identity->uid, (gid_t)-1) != 0)
         warn_errno("cannot give the console to the workload's user");
@@ -72,52 +41,14 @@ static void prepare(const struct workload *workload, const struct identity *iden
         warn_errno("cannot disable the reset by ctrl-alt-del");
 }
 
-_Noreturn static void become_workload(const struct workload *workload, const struct identity *identity, int failure)
+static void become(void *context)
 {
-    const char *workdir = workload->workdir == NULL ? "/" : workload->workdir;
-    sigset_t none;
+    const struct start *start = context;
 
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
     // Its own session with the console as its terminal, so that ctrl-c and job control work there.
     setsid();
     ioctl(STDIN_FILENO, TIOCSCTTY, 1);
-
-    // Before the user changes, as container engines do it: the folder may be closed to that user.
-    if (chdir(workdir) != 0)
-        complain_errno("cannot enter the working directory ", workdir);
-    else if (setgroups(identity->groups, identity->group) != 0 ||
-        setresgid(identity->gid, identity->gid, identity->gid) != 0 ||
-        setresuid(identity->uid, identity->uid, identity->uid) != 0)
-        complain_errno("cannot run as user ", NUMBER(identity->uid), ", group ", NUMBER(identity->gid));
-    else
-        launch_program(workload->argv, workload->env, workload_variable(workload, "PATH"));
-    (void)!write(failure, "", 1);
-    _exit(127);
-}
-
-static pid_t start(const struct workload *workload, const struct identity *identity)
-{
-    int failure[2];
-    char byte;
-
-    // Its write end closes when the program is executed.
-    if (pipe2(failure, O_CLOEXEC) != 0)
-        die_errno("cannot create a pipe");
-    pid_t pid = fork();
-    if (pid < 0)
-        die_errno("cannot start a process");
-    if (pid == 0)
-        become_workload(workload, identity, failure[1]);
-    close(failure[1]);
-    ssize_t got;
-    while ((got = read(failure[0], &byte, 1)) < 0 && errno == EINTR)
-        continue;
-    close(failure[0]);
-    if (got != 0)
-        power_end(); // the child said why
-    say("workload started");
-    return pid;
+    become_workload(start->workload, start->identity);
 }
 
 static time_t seconds_now(void)
@@ -126,22 +57,6 @@ static time_t seconds_now(void)
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec;
-}
-
-// Reaps whatever has ended. Returns whether `pid` was among it; `children` is false when none are left.
-static bool reap(pid_t pid, int *status, bool *children)
-{
-    bool ended = false;
-    int one;
-    pid_t got;
-
-    while ((got = waitpid(-1, &one, WNOHANG)) > 0)
-        if (got == pid) {
-            *status = one;
-            ended = true;
-        }
-    *children = got == 0;
-    return ended;
 }
 
 // A request from outside the machine, as opposed to a signal that a process sent: ctrl-alt-del, or power failing.
@@ -201,7 +116,7 @@ _Noreturn void run_workload(struct workload *workload)
     static struct identity identity;
     sigset_t signals;
 
-    find_identity(workload->user, &identity);
+    find_identity(workload, &identity);
     add_defaults(workload, &identity);
     prepare(workload, &identity);
     sigfillset(&signals);
@@ -209,12 +124,11 @@ _Noreturn void run_workload(struct workload *workload)
 
     trace_mark("exec");
     trace_print();
-    int status = supervise(start(workload, &identity), workload->stop_signal, &signals);
+    pid_t pid = start_process(become, &(struct start){workload, &identity});
+    say("workload started");
+    int status = supervise(pid, workload->stop_signal, &signals);
     end_leftovers(&signals);
     // Last of all, when nothing else can write to the console any more.
-    if (WIFSIGNALED(status))
-        say("workload killed by signal ", NUMBER(WTERMSIG(status)));
-    else
-        say("workload exited with ", NUMBER(WEXITSTATUS(status)));
+    say_end(status);
     power_end();
 }

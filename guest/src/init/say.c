@@ -13,6 +13,13 @@ struct line {
     size_t length;
 };
 
+static int out = STDERR_FILENO;
+
+void say_on(int fd)
+{
+    out = fd;
+}
+
 static void add_byte(struct line *line, char c)
 {
     if (line->length < sizeof line->text - 1) // the last one is the newline's
@@ -53,7 +60,7 @@ void say_line(const char *kind, const char *const *parts, int error)
     }
     line.text[line.length++] = '\n';
 
-    if (write(STDERR_FILENO, line.text, line.length) < 0) {
+    if (write(out, line.text, line.length) < 0) {
         // Before the console is open; <3> is KERN_ERR.
         int log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
         if (log >= 0) {

@@ -9,6 +9,9 @@
 #define SAY_STRINGS(...) ((const char *const[]){__VA_ARGS__, NULL})
 #define NUMBER(value) decimal((char[DECIMAL_SIZE]){0}, (int64_t)(value))
 
+// Lines go to this descriptor from now on; before, to the standard error.
+void say_on(int fd);
+
 void say_line(const char *kind, const char *const *parts, int error);
 
 // The parts are joined without spaces; NULL ends them.

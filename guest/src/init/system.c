@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -13,6 +15,7 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -194,6 +197,18 @@ int sigtimedwait(const sigset_t *restrict set, siginfo_t *restrict info, const s
     return (int)CALL4(rt_sigtimedwait, set, info, timeout, KERNEL_SIGSET_SIZE);
 }
 
+int signalfd(int fd, const sigset_t *set, int flags)
+{
+    return (int)CALL4(signalfd4, fd, set, KERNEL_SIGSET_SIZE, flags);
+}
+
+int poll(struct pollfd *watched, nfds_t count, int milliseconds)
+{
+    const struct timespec time = {milliseconds / 1000, milliseconds % 1000 * 1000000};
+
+    return (int)CALL5(ppoll, watched, count, milliseconds < 0 ? NULL : &time, NULL, 0);
+}
+
 int pause(void)
 {
     return (int)CALL4(ppoll, NULL, 0, NULL, NULL);
@@ -316,6 +331,11 @@ int mkdir(const char *path, mode_t mode)
     return (int)CALL3(mkdirat, AT_FDCWD, path, mode);
 }
 
+int mknod(const char *path, mode_t mode, dev_t device)
+{
+    return (int)CALL4(mknodat, AT_FDCWD, path, mode, device);
+}
+
 int symlink(const char *target, const char *path)
 {
     return (int)CALL3(symlinkat, target, AT_FDCWD, path);
@@ -363,6 +383,11 @@ void *mmap(void *start, size_t size, int protection, int flags, int fd, off_t of
 int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *options)
 {
     return (int)CALL5(mount, source, target, type, flags, options);
+}
+
+int unshare(int flags)
+{
+    return (int)CALL1(unshare, flags);
 }
 
 int umount2(const char *target, int flags)

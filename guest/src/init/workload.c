@@ -29,6 +29,34 @@ static const char *set_path(const char **field, const char *value)
     return *value == '/' ? set_string(field, value) : "is not an absolute path";
 }
 
+static const char *begin_mount(struct workload *workload, const char *target)
+{
+    if (workload->mounts == WORKLOAD_MOUNTS_MAX)
+        return "is there too often";
+    return set_path(&workload->mount[workload->mounts++].target, target);
+}
+
+// What `key`, without its "mount_", says of the last mount.
+static const char *set_mount_field(struct workload *workload, const char *key, const char *value)
+{
+    if (workload->mounts == 0)
+        return "comes before any mount";
+    struct step_mount *last = &workload->mount[workload->mounts - 1];
+    if (strcmp(key, "type") == 0)
+        return set_string(&last->type, value);
+    if (strcmp(key, "source") == 0)
+        return set_path(&last->source, value);
+    if (strcmp(key, "within") == 0)
+        return set_string(&last->within, value);
+    if (strcmp(key, "options") == 0)
+        return set_string(&last->options, value);
+    if (strcmp(key, "read_only") == 0) {
+        last->read_only = strcmp(value, "yes") == 0;
+        return last->read_only ? NULL : "is not yes";
+    }
+    return "is not known";
+}
+
 static const char *set_field(struct workload *workload, const char *key, const char *value)
 {
     struct memory_size size;
@@ -60,6 +88,14 @@ static const char *set_field(struct workload *workload, const char *key, const c
         workload->stop_signal = (unsigned)number;
         return NULL;
     }
+    if (strcmp(key, "scratch") == 0)
+        return set_path(&workload->scratch, value);
+    if (strcmp(key, "output") == 0)
+        return set_path(&workload->output, value);
+    if (strcmp(key, "mount") == 0)
+        return begin_mount(workload, value);
+    if (starts_with(key, "mount_"))
+        return set_mount_field(workload, key + strlen("mount_"), value);
     return "is not known";
 }
 
@@ -92,6 +128,8 @@ const char *parse_workload(char *text, size_t size, struct workload *workload, c
         return "names neither a program to hand over to nor an entrypoint";
     if (workload->arguments > 0 && *workload->argv[0] == '\0')
         return "has an empty entrypoint";
+    if ((workload->scratch == NULL) != (workload->output == NULL) || (workload->mounts > 0 && workload->scratch == NULL))
+        return "names only a part of scratch, output and mount";
     return NULL;
 }
 

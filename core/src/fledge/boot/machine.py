@@ -75,7 +75,7 @@ class HandedFiles:
         fd = os.memfd_create(name, os.MFD_CLOEXEC)
         self.fds.append(fd)
         _write(fd, data)
-        return self._path(fd)
+        return self.path(fd)
 
     def join(self, name: str, first: Path, second: bytes) -> Path:
         """A file in memory of `first`'s content, zeros up to a multiple of 4 bytes, and `second`."""
@@ -96,10 +96,11 @@ class HandedFiles:
                 _copy_sparse(file.fileno(), fd)
         except OSError as error:
             raise BuildError(f"can't copy {source} to {tempfile.gettempdir()}: {error.strerror}") from error
-        return self._path(fd)
+        return self.path(fd)
 
     @staticmethod
-    def _path(fd: int) -> Path:
+    def path(fd: int) -> Path:
+        """What opens the file of a descriptor, in the VMM too."""
         return Path(f"/proc/self/fd/{fd}")
 
     def __enter__(self) -> Self:

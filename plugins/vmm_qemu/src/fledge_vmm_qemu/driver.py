@@ -44,6 +44,11 @@ class Qemu(Vmm):
         argv += ["-kernel", str(machine.kernel), "-append", machine.command_line]
         if machine.initramfs is not None:
             argv += ["-initrd", str(machine.initramfs)]
+        if machine.output is not None:
+            # Before all other virtio devices: the guest's name for it has their number. As a file, a pipe that is open
+            # already is written to and never read.
+            argv += ["-chardev", f"file,id=output,path={machine.output}", "-device", "virtio-serial-pci,max_ports=2"]
+            argv += ["-device", "virtserialport,chardev=output,nr=1"]
         for number, disk in enumerate(machine.disks):
             argv += ["-drive", _drive(disk, number), "-device", f"virtio-blk-pci,drive=disk{number}"]
         if machine.forwards or machine.network:
@@ -52,10 +57,6 @@ class Qemu(Vmm):
                 f",hostfwd={one.protocol}:127.0.0.1:{one.host_port}-:{one.guest_port}" for one in machine.forwards
             )
             argv += ["-netdev", f"user,id=net{forwards}", "-device", "virtio-net-pci,netdev=net,romfile="]
-        if machine.output is not None:
-            # A file is opened for writing and never read: a pipe that is open already.
-            argv += ["-chardev", f"file,id=output,path={machine.output}", "-device", "virtio-serial-pci,max_ports=2"]
-            argv += ["-device", "virtserialport,chardev=output,nr=1"]
         argv += ["-device", "virtio-rng-pci"]
         return argv
 
