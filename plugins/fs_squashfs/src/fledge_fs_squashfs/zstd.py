@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
@@ -14,15 +14,17 @@ from fledge_fs_squashfs.format import BLOCK_SIZE_MAX
 if TYPE_CHECKING:
     import zstandard
 
-_REVISION: Final = 2
+_REVISION: Final = 3
 """Raised whenever TUNED or the probe changes: kept blocks must be what compressing them now would give."""
 
 TUNED: Final = {14: {"search_log": 2, "target_length": 64}, 15: {"search_log": 3, "target_length": 64}}
 """What differs from zstd's own parameters in blocks over 16 KiB, at the two levels that search optimally for long.
 
-In blocks of 128 KiB such searches find little: level 15 is 1.2 times as fast for 0.5 to 1.3 % more bytes, and level
-14 stays between it and level 13.
+In blocks of 128 KiB such searches find little: level 15 is 1.2 to 1.3 times as fast for 0.8 to 1.7 % more bytes, and
+level 14 stays between it and level 13.
 """
+_STUBBORN: Final = {"search_log": 2, "target_length": 64}
+"""The same for blocks that leave more of the probe than _PROBE_STUBBORN, machine code mostly: there longer searches find least."""
 _SMALL: Final = 16 << 10
 _SMALL_LEVEL: Final = 12
 """For inputs up to 16 KiB, such as metadata, zstd has other parameters, and from level 12 on they gain under 1 % more.
@@ -33,6 +35,8 @@ Used in place of the TUNED levels: it takes half of the time.
 _PROBED_LEVELS: Final = 10
 """From this level on, a block that does not compress takes long enough to look for it first."""
 _PROBE: Final = 16 << 10
+_PROBE_STUBBORN: Final = _PROBE * 2 // 5
+"""Bytes that the fastest level leaves of the probe, from which on a block is stubborn."""
 
 _Compress = Callable[["bytes | memoryview"], bytes]
 
@@ -67,13 +71,20 @@ class Zstd:
         if not hasattr(local, "small"):
             tuned = self._level in TUNED
             local.small = self._zstandard.ZstdCompressor(_SMALL_LEVEL if tuned else self._level).compress
-            local.large = self._large() if tuned else local.small
+            local.large = self._tuned(TUNED[self._level]) if tuned else local.small
+            local.stubborn = self._tuned(_STUBBORN) if tuned else local.small
             local.fastest = self._zstandard.ZstdCompressor(1).compress
             local.fast = self._zstandard.ZstdCompressor(3).compress
         size = len(data)
-        if self._level >= _PROBED_LEVELS and size > _PROBE and _is_dense(data, local.fastest, local.fast):
-            return None
         compress: _Compress = local.large if size > _SMALL else local.small
+        if self._level >= _PROBED_LEVELS and size > _PROBE:
+            middle = (size - _PROBE) // 2
+            left = len(local.fastest(memoryview(data)[middle : middle + _PROBE]))
+            # The fast levels give up below a gain of 1/64: hardly more is lost, and in blocks without a gain alone.
+            if left >= _PROBE and len(local.fast(data)) >= size:
+                return None
+            if left >= _PROBE_STUBBORN:
+                compress = local.stubborn
         compressed = compress(data)
         return compressed if len(compressed) < size else None
 
@@ -91,19 +102,8 @@ class Zstd:
         except self._zstandard.ZstdError as error:
             raise BuildError(f"its data is corrupt: {error}") from error
 
-    def _large(self) -> _Compress:
+    def _tuned(self, changes: Mapping[str, int]) -> _Compress:
         parameters = self._zstandard.ZstdCompressionParameters.from_level(
-            self._level, source_size=self._block_size, **TUNED[self._level]
+            self._level, source_size=self._block_size, **changes
         )
         return self._zstandard.ZstdCompressor(compression_params=parameters).compress
-
-
-def _is_dense(data: bytes | memoryview, fastest: _Compress, fast: _Compress) -> bool:
-    """Whether even a part in the middle, and then the whole block, gains nothing at a fast level.
-
-    zstd's fast levels give up below a gain of 1/64, so hardly more is lost, in such blocks alone.
-    """
-    middle = (len(data) - _PROBE) // 2
-    if len(fastest(memoryview(data)[middle : middle + _PROBE])) < _PROBE:
-        return False
-    return len(fast(data)) >= len(data)
