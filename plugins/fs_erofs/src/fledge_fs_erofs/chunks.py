@@ -1,0 +1,75 @@
+"""Sparse files: an address for each chunk of the file, or none where the chunk is a hole."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from fledge.output import Run
+from fledge.tree.content import Content
+
+from fledge_fs_erofs.format import BLOCK_BITS, NO_BLOCK
+
+_MAX_CHUNKS_BITS: Final = 18
+"""The index of one file takes 1 MiB at most. Holes of larger files are kept in larger units."""
+
+
+class ChunkedFile:
+    """The chunks of a sparse file, those with data next to each other from block `first` of the image."""
+
+    def __init__(self, content: Content, first: int) -> None:
+        self._content = content
+        blocks = -(-content.size >> BLOCK_BITS)
+        runs = data_runs(content)
+        self.bits = _chunk_bits(runs, blocks)
+        """log2 of a chunk's blocks, as i_u has it."""
+        chunk = 1 << self.bits
+        self._addresses = [NO_BLOCK] * -(-blocks >> self.bits)
+        self.end = first
+        """The block behind the last one."""
+        for start, count in runs:
+            for index in range(start >> self.bits, (start + count - 1 >> self.bits) + 1):
+                if self._addresses[index] == NO_BLOCK:
+                    self._addresses[index] = self.end
+                    self.end += min(chunk, blocks - (index << self.bits))
+
+    def index(self) -> bytes:
+        """The addresses, for behind the inode."""
+        return struct.pack(f"<{len(self._addresses)}I", *self._addresses)
+
+    def copies(self) -> Iterator[Run]:
+        """What is to be copied into the image, by rising offset."""
+        bits = self.bits + BLOCK_BITS
+        for piece in self._content.pieces:
+            offset, start, end = piece.offset, piece.start, piece.offset + piece.length
+            while offset < end:
+                index = offset >> bits
+                length = min(end, index + 1 << bits) - offset
+                yield (self._addresses[index] << BLOCK_BITS) + offset - (index << bits), piece.source, start, length
+                offset += length
+                start += length
+
+
+def data_runs(content: Content) -> list[tuple[int, int]]:
+    """The runs of the file's blocks that have a byte of a piece: (first, how many)."""
+    runs: list[tuple[int, int]] = []
+    for piece in content.pieces:
+        if not piece.length:
+            continue
+        first, end = piece.offset >> BLOCK_BITS, -(-(piece.offset + piece.length) >> BLOCK_BITS)
+        if runs and first <= sum(runs[-1]):
+            first = runs.pop()[0]
+        runs.append((first, end - first))
+    return runs
+
+
+def _chunk_bits(runs: list[tuple[int, int]], blocks: int) -> int:
+    """As large as chunks may be for every hole to be one in the image, too."""
+    edges = 0
+    for first, count in runs:
+        edges |= first
+        if first + count < blocks:
+            edges |= first + count
+    exact = (edges & -edges).bit_length() - 1 if edges else (blocks - 1).bit_length()
+    return max(exact, (blocks - 1).bit_length() - _MAX_CHUNKS_BITS)

@@ -1,0 +1,63 @@
+"""The filesystem `erofs`: what of a build goes into the image, and how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from fledge.hookspecs import hookimpl
+from fledge.kinds import Filesystem
+
+from fledge_fs_erofs.format import MAGIC, SUPERBLOCK_OFFSET
+from fledge_fs_erofs.options import ErofsOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fledge.artifact import Artifact
+    from fledge.boot.features import KernelFeature
+    from fledge.output import ArtifactFile
+    from fledge.plan import BuildPlan
+    from fledge.tree.tree import Tree
+
+
+class Erofs(Filesystem):
+    """Read-only, quick to write and to mount; the guest puts a tmpfs over it."""
+
+    options_model: ClassVar = ErofsOptions
+    options: ErofsOptions
+    writable: ClassVar[bool] = False
+
+    def import_ahead(self) -> None:
+        """See kinds.Filesystem.import_ahead."""
+        import fledge_fs_erofs.writer  # noqa: F401
+
+    @hookimpl
+    def pack_artifact(self, plan: BuildPlan, tree: Tree, target: ArtifactFile) -> Artifact:
+        """See hookspecs.pack_artifact. Raises BuildError, with the path, for what erofs can't hold."""
+        from fledge.artifact import Artifact
+
+        from fledge_fs_erofs.writer import write_image
+
+        time = tree.epoch if plan.epoch is None else plan.epoch * 1_000_000_000
+        target.finish(write_image(tree, target, time, self.context.progress))
+        return Artifact(target, self.name, tree)
+
+    @classmethod
+    def recognizes(cls, head: bytes) -> bool:
+        """Whether the superblock's magic is there."""
+        return head[SUPERBLOCK_OFFSET:].startswith(MAGIC)
+
+    @classmethod
+    def kernel_features(cls, head: bytes) -> Sequence[KernelFeature]:
+        """The filesystem itself."""
+        from fledge.boot.features import KernelFeature
+
+        return (KernelFeature("EROFS_FS", "erofs", "erofs"),)
+
+    @classmethod
+    def read_tree(cls, path: Path) -> Tree:
+        """See kinds.Filesystem.read_tree."""
+        from fledge_fs_erofs.reader import read_tree
+
+        return read_tree(path)
