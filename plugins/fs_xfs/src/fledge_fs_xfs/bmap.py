@@ -1,0 +1,167 @@
+"""Which blocks of a file stand where: runs of its logical blocks, and the fork of an inode that maps them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from fledge.tree.content import Content, Source
+
+from fledge_fs_xfs.allocator import Run
+from fledge_fs_xfs.btree import levels, split
+from fledge_fs_xfs.checksum import seal
+from fledge_fs_xfs.format import (
+    BLOCK,
+    BLOCK_BITS,
+    BMBT_MAGIC,
+    BMBT_RECORDS,
+    BMBT_ROOT,
+    EXTENT,
+    FORMAT_BTREE,
+    FORMAT_EXTENTS,
+    LONG_BLOCK,
+    LONG_BLOCK_CRC,
+    MAX_EXTENT,
+    NULL_LONG,
+    SECTORS_PER_BLOCK,
+)
+
+Extent = tuple[int, int, int]
+"""First logical block, first block of the image, how many."""
+
+Copy = tuple[int, Source, int, int]
+"""Bytes to copy: see ArtifactFile.copy."""
+
+_SHORTEST_STRETCH = 2048
+"""Blocks between two places that contents go around: the least is what the log leaves of the smallest group."""
+
+
+class Fork(NamedTuple):
+    """What an inode says of a fork. `root`: what stands in the inode itself."""
+
+    format: int
+    root: bytes
+    extents: int
+    blocks: int
+    """With those of the B+tree."""
+
+
+NO_EXTENTS = Fork(FORMAT_EXTENTS, b"", 0, 0)
+
+
+class Place(NamedTuple):
+    """Where blocks of metadata can go."""
+
+    take: Callable[[int], list[int]]
+    """Gives so many blocks of the image, by rising number."""
+    put: Callable[[int, bytes], None]
+    """Writes one of them."""
+    address: Callable[[int], int]
+    """The filesystem's number of a block."""
+    uuid: bytes
+
+
+def data_runs(content: Content) -> list[Run]:
+    """The logical blocks that hold data. A block of which a hole covers a part holds zeros there."""
+    runs: list[Run] = []
+    begin = end = 0
+    for piece in content.pieces:
+        if not piece.length:
+            continue
+        first = piece.offset >> BLOCK_BITS
+        last = (piece.offset + piece.length + BLOCK - 1) >> BLOCK_BITS
+        if first > end:
+            if end > begin:
+                runs.append((begin, end - begin))
+            begin = first
+        elif end == begin:
+            begin = first
+        end = last
+    if end > begin:
+        runs.append((begin, end - begin))
+    return runs
+
+
+def most_tree_blocks(runs: Sequence[Run], room: int) -> int:
+    """Blocks of the B+tree at most, wherever the runs are placed. `room`: bytes of the fork."""
+    blocks = sum(count for _, count in runs)
+    extents = len(runs) + blocks // _SHORTEST_STRETCH + blocks // MAX_EXTENT
+    return sum(_levels(extents, room))
+
+
+def extents_of(logical: int, runs: Sequence[Run]) -> Iterator[Extent]:
+    """Maps what was allocated to the logical blocks from `logical` on."""
+    for start, count in runs:
+        for done in range(0, count, MAX_EXTENT):
+            yield logical + done, start + done, min(MAX_EXTENT, count - done)
+        logical += count
+
+
+def contiguous(logical: int, blocks: Sequence[int]) -> list[Extent]:
+    """The extents of `blocks`, which stand for the logical blocks from `logical` on."""
+    extents: list[Extent] = []
+    for at, block in enumerate(blocks, logical):
+        if extents and block == extents[-1][1] + extents[-1][2]:
+            extents[-1] = (*extents[-1][:2], extents[-1][2] + 1)
+        else:
+            extents.append((at, block, 1))
+    return extents
+
+
+def fork(extents: Sequence[Extent], room: int, owner: int, place: Place) -> Fork:
+    """Maps `extents`, in the inode if that has room for them. `room`: bytes of the fork; `owner`: the inode's number."""
+    address = place.address
+    blocks = sum([count for _, _, count in extents])
+    # 1 bit unwritten, 54 logical block, 52 block, 21 count.
+    records = [
+        EXTENT.pack(logical << 9 | (start := address(block)) >> 43, (start << 21 | count) & NULL_LONG)
+        for logical, block, count in extents
+    ]
+    counts = _levels(len(extents), room)
+    if not counts:
+        return Fork(FORMAT_EXTENTS, b"".join(records), len(extents), blocks)
+    taken = place.take(sum(counts))
+    items: Sequence[bytes] = records
+    firsts: Sequence[int] = [logical for logical, _, _ in extents]
+    at = 0
+    for level, count in enumerate(counts):
+        numbers = taken[at : at + count]
+        at += count
+        addresses = [NULL_LONG, *map(address, numbers), NULL_LONG]
+        for index, (part, keys) in enumerate(zip(split(items, count), split(firsts, count), strict=True)):
+            where = addresses[index], addresses[index + 2], numbers[index] * SECTORS_PER_BLOCK
+            head = LONG_BLOCK.pack(BMBT_MAGIC, level, len(part), *where, 0, place.uuid, owner, 0, 0)
+            body = _records(part, keys, BMBT_RECORDS) if level else b"".join(part)
+            place.put(numbers[index], seal((head + body).ljust(BLOCK, b"\0"), LONG_BLOCK_CRC))
+        items = [one.to_bytes(8, "big") for one in addresses[1:-1]]
+        firsts = [part[0] for part in split(firsts, count)]
+    root = BMBT_ROOT.pack(len(counts), len(items)) + _records(items, firsts, _root_records(room))
+    return Fork(FORMAT_BTREE, root, len(extents), blocks + len(taken))
+
+
+def copies(content: Content, placed: Sequence[Extent]) -> Iterator[Copy]:
+    """What to copy where so that the extents hold the content."""
+    at = 0
+    for piece in content.pieces:
+        done = 0
+        while done < piece.length:
+            offset = piece.offset + done
+            while (placed[at][0] + placed[at][2]) << BLOCK_BITS <= offset:
+                at += 1
+            logical, start, count = placed[at]
+            step = min(piece.length - done, ((logical + count) << BLOCK_BITS) - offset)
+            yield (start << BLOCK_BITS) + offset - (logical << BLOCK_BITS), piece.source, piece.start + done, step
+            done += step
+
+
+def _levels(extents: int, room: int) -> list[int]:
+    return levels(extents, BMBT_RECORDS, BMBT_RECORDS, room // EXTENT.size, _root_records(room))
+
+
+def _root_records(room: int) -> int:
+    return (room - BMBT_ROOT.size) // 16
+
+
+def _records(pointers: Sequence[bytes], keys: Sequence[int], most: int) -> bytes:
+    """Keys, and pointers behind the place of as many keys as there may be."""
+    return b"".join([key.to_bytes(8, "big") for key in keys]).ljust(most * 8, b"\0") + b"".join(pointers)

@@ -1,0 +1,146 @@
+"""Makes a tree of an XFS image, without mounting it: ours, and those that mkfs.xfs and the kernel make."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
+
+from fledge.errors import BuildError
+from fledge.tree.content import Content, Piece
+from fledge.tree.inode import BlockDevice, CharDevice, Directory, Fifo, File, Inode, Socket, Symlink
+from fledge.tree.tree import Tree
+
+from fledge_fs_xfs.checksum import is_sealed
+from fledge_fs_xfs.format import (
+    DEVICE_MINOR_BITS,
+    FORMAT_LOCAL,
+    MAX_FILE_SIZE,
+    MAX_MAJOR,
+    MAX_MINOR,
+    MAX_SYMLINK,
+    REMOTE_CRC,
+    REMOTE_HEADER,
+    SYMLINK_MAGIC,
+)
+from fledge_fs_xfs.read_attributes import read_attributes
+from fledge_fs_xfs.read_directory import read_directory
+from fledge_fs_xfs.volume import Corrupt, RawInode, Volume
+
+
+def read_tree(path: Path) -> Tree:
+    """The tree of the image at `path`; contents are read from it when they are asked for.
+
+    Raises BuildError when it can't be read or is corrupt.
+    """
+    try:
+        return _Reader(Volume(path)).tree()
+    except OSError as error:
+        raise BuildError(f"can't read {path}: {error.strerror}") from error
+    except Corrupt as corrupt:
+        raise BuildError(f"{path} is not an xfs image that can be read: {corrupt}") from None
+
+
+class _Reader:
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        self._inodes: dict[int, Inode] = {}
+
+    def tree(self) -> Tree:
+        number = self._volume.shape.root
+        raw, root = self._inode(number)
+        if not isinstance(root, Directory):
+            raise Corrupt("its root is not a directory")
+        stack = [(raw, root, number)]
+        while stack:
+            raw, folder, above = stack.pop()
+            listing = read_directory(self._volume, raw)
+            if listing.parent != above:
+                raise Corrupt(f"directory inode {raw.ino} says that inode {listing.parent} is above it, not {above}")
+            for name, child in listing.entries:
+                if not name or name in (b".", b"..") or b"/" in name or b"\0" in name or name in folder.entries:
+                    raise Corrupt(f"directory inode {raw.ino} has the name {name!r}, which can't be")
+                known = self._inodes.get(child)
+                if known is None:
+                    raw_child, known = self._inode(child)
+                    if isinstance(known, Directory):
+                        stack.append((raw_child, known, raw.ino))
+                elif isinstance(known, Directory):
+                    raise Corrupt(f"directory inode {child} has two names")
+                folder.entries[name] = known
+        self._volume.source.release(0, self._volume.source.size)
+        return Tree(root, epoch=root.mtime)
+
+    def _inode(self, ino: int) -> tuple[RawInode, Inode]:
+        raw = self._volume.inode(ino)
+        mode, uid, gid, mtime = raw.mode & 0o7777, raw.uid, raw.gid, raw.mtime
+        attributes = read_attributes(self._volume, raw)
+        kind = S_IFMT(raw.mode)
+        inode: Inode
+        if kind == S_IFREG:
+            inode = File(self._content(raw), mode, uid, gid, mtime, attributes)
+        elif kind == S_IFDIR:
+            inode = Directory(mode, uid, gid, mtime, attributes)
+        elif kind == S_IFLNK:
+            inode = Symlink(self._target(raw), mode, uid, gid, mtime, attributes)
+        elif kind in (S_IFCHR, S_IFBLK):
+            device = CharDevice if kind == S_IFCHR else BlockDevice
+            inode = device(*_device(raw), mode, uid, gid, mtime, attributes)
+        elif kind in (S_IFIFO, S_IFSOCK):
+            inode = (Fifo if kind == S_IFIFO else Socket)(mode, uid, gid, mtime, attributes)
+        else:
+            raise Corrupt(f"inode {ino} is of the unknown type {kind:#o}")
+        self._inodes[ino] = inode
+        return raw, inode
+
+    def _content(self, raw: RawInode) -> Content:
+        if raw.size > MAX_FILE_SIZE:
+            raise Corrupt(f"inode {raw.ino} has {raw.size} bytes")
+        pieces: list[Piece] = []
+        bits = self._volume.shape.block_bits
+        for logical, block, count, written in self._volume.extents(raw.ino, raw.data):
+            offset, start = logical << bits, block << bits
+            length = min(count << bits, raw.size - offset)
+            # Blocks behind the end were set aside by the kernel for a file that grew.
+            if length <= 0 or not written:
+                continue
+            last = pieces[-1] if pieces else None
+            if last is not None and last.offset + last.length == offset and last.start + last.length == start:
+                last.length += length
+            else:
+                pieces.append(Piece(offset, self._volume.source, start, length))
+        return Content(raw.size, pieces)
+
+    def _target(self, raw: RawInode) -> bytes:
+        if not 0 < raw.size <= MAX_SYMLINK + 1:
+            raise Corrupt(f"symlink inode {raw.ino} points to {raw.size} bytes")
+        if raw.data.format == FORMAT_LOCAL:
+            target = raw.data.area[: raw.size]
+        else:
+            target = b"".join(
+                self._target_part(raw, block)
+                for _, start, count, _ in self._volume.extents(raw.ino, raw.data)[:_MOST_TARGET_BLOCKS]
+                for block in range(start, start + min(count, _MOST_TARGET_BLOCKS))
+            )
+        if len(target) != raw.size or b"\0" in target:
+            raise Corrupt(f"symlink inode {raw.ino} has a broken target")
+        return target
+
+    def _target_part(self, raw: RawInode, block: int) -> bytes:
+        volume = self._volume
+        data = volume.at_block(block)
+        magic, _, size, _, uuid, owner, sector, _ = REMOTE_HEADER.unpack_from(data)
+        if (magic, uuid, owner, sector) != (SYMLINK_MAGIC, volume.shape.uuid, raw.ino, volume.sector(block)):
+            raise Corrupt(f"symlink inode {raw.ino} has a block that is none of its own")
+        if not is_sealed(data, REMOTE_CRC):
+            raise Corrupt(f"symlink inode {raw.ino} has a wrong checksum")
+        return data[REMOTE_HEADER.size :][:size]
+
+
+_MOST_TARGET_BLOCKS = 3
+"""1024 bytes in blocks of 512, of which the header takes 56."""
+
+
+def _device(raw: RawInode) -> tuple[int, int]:
+    (number,) = struct.unpack_from(">I", raw.data.area)
+    return number >> DEVICE_MINOR_BITS & MAX_MAJOR, number & MAX_MINOR
