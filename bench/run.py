@@ -27,12 +27,18 @@ ROOT = Path(__file__).resolve().parent.parent
 TOOLS = Path(os.environ.get("FLEDGE_BENCH_TOOLS", ROOT.parent / "shared" / "tools"))
 FLEDGE = ROOT / ".venv" / "bin" / "fledge"
 IMAGES = ("nginx", "science", "many")
+REGISTRY = "docker://127.0.0.1:5055"
 TARGETS = {  # cold and warm, at least this many times faster than the reference
     "ext4": (8.0, 15.0),
     "squashfs-15": (2.3, 20.0),
     "squashfs-9": (8.0, 20.0),
     "initramfs": (5.0, 5.0),
+    "xfs": (4.0, 4.0),
+    "btrfs": (4.0, 4.0),
+    "erofs": (1.0, 1.0),
+    "erofs-lz4": (1.0, 1.0),
 }
+"""The original knows no erofs: there the reference is mkfs.erofs alone, from a tree that was unpacked before."""
 
 
 @dataclass
@@ -96,6 +102,9 @@ def write_config(folder: Path, image: str, format_: str, mapped: str) -> None:
     strategy, filesystem = "oci_rootfs", f'type = "{kind}"\n'
     if kind == "initramfs":
         strategy, filesystem = "initramfs", 'xattrs = "drop"\n[initramfs]\nbusybox = false\n'
+    if kind == "erofs":
+        filesystem += f'compression = "{level or "none"}"\n'
+        level = ""
     (folder / "fledge.toml").write_text(
         f'version = "1"\nstrategy = "{strategy}"\n[agent]\nsource_strategy = "none"\n'
         f'[source]\nimage = "{image}"\n[filesystem]\n{filesystem}'
@@ -104,7 +113,10 @@ def write_config(folder: Path, image: str, format_: str, mapped: str) -> None:
     )
 
 
-def reference(image: str, format_: str, folder: Path) -> tuple[float, dict[str, float], int]:
+def reference(name: str, format_: str, folder: Path) -> tuple[float, dict[str, float], int]:
+    if format_.startswith("erofs"):
+        return mkfs_erofs(name, format_, folder)
+    image = f"{REGISTRY}/{name}:latest"
     done = subprocess.run(
         [TOOLS / "reference-build", image, format_.partition("-")[0], folder / "reference.img"],
         capture_output=True,
@@ -147,27 +159,49 @@ def compress_alone(artifact: Path, level: int) -> float:
     return time.perf_counter() - begin
 
 
-def mksquashfs_size(name: str, folder: Path) -> int:
-    """What mksquashfs makes of the same tree with the same compressor and level."""
+def unpacked(name: str, folder: Path) -> Path:
+    """The merged tree of an image, as a folder."""
     layout = Path(os.environ.get("IMAGES", Path.home() / ".cache/fledge-images")) / name
     bundle = folder / "bundle"
     subprocess.run(["umoci", "unpack", "--image", f"{layout}:latest", bundle], check=True, capture_output=True)
-    out = folder / "mksquashfs.img"
-    options = ["-comp", "zstd", "-Xcompression-level", "15", "-noappend", "-no-progress", "-quiet"]
-    subprocess.run(["mksquashfs", bundle / "rootfs", out, *options], check=True, capture_output=True)
+    return bundle / "rootfs"
+
+
+def mkfs_erofs(name: str, format_: str, folder: Path) -> tuple[float, dict[str, float], int]:
+    """mkfs.erofs by itself, with clusters as large as ours, and its result brought to disk as ours is."""
+    tree = unpacked(name, folder)
+    out = folder / "mkfs.img"
+    options = ["-zlz4", "-C65536"] if format_ == "erofs-lz4" else []
+    os.sync()
+    begin = time.perf_counter()
+    subprocess.run(["mkfs.erofs", "--quiet", *options, out, tree], check=True, capture_output=True)
+    subprocess.run(["sync", out], check=True)
+    seconds = time.perf_counter() - begin
     size = out.stat().st_size
     out.unlink()
-    shutil.rmtree(bundle)
+    shutil.rmtree(folder / "bundle")
+    return seconds, {"mkfs": seconds}, size
+
+
+def mksquashfs_size(name: str, folder: Path) -> int:
+    """What mksquashfs makes of the same tree with the same compressor and level."""
+    tree = unpacked(name, folder)
+    out = folder / "mksquashfs.img"
+    options = ["-comp", "zstd", "-Xcompression-level", "15", "-noappend", "-no-progress", "-quiet"]
+    subprocess.run(["mksquashfs", tree, out, *options], check=True, capture_output=True)
+    size = out.stat().st_size
+    out.unlink()
+    shutil.rmtree(folder / "bundle")
     return size
 
 
 def measure(name: str, format_: str, rounds: int, scratch: Path, deep: bool) -> Row:
-    image = f"docker://127.0.0.1:5055/{name}:latest"
+    image = f"{REGISTRY}/{name}:latest"
     theirs, colds, warms = [], [], []
     for number in range(rounds):
         folder = Path(tempfile.mkdtemp(dir=scratch))
         cache = folder / "cache"
-        theirs.append(reference(image, format_, folder))
+        theirs.append(reference(name, format_, folder))
         write_config(folder, image, format_, f"cold {number}\n")
         os.sync()  # What one wrote must not be flushed while the other is timed.
         colds.append(build(folder, cache))
@@ -217,6 +251,8 @@ def show(row: Row) -> None:
         )
     if row.format == "initramfs" and row.reference_size:
         print(f"         size is {row.size / row.reference_size - 1:+.1%} of find | cpio | gzip -n -9")
+    if row.format.startswith("erofs"):
+        print(f"         size is {row.size / row.reference_size - 1:+.1%} of mkfs.erofs")
     if row.compress_alone is not None and row.mksquashfs_size is not None:
         print(
             f"         compressing alone {row.compress_alone:.2f} s, the build takes {row.cold / row.compress_alone:.2f} times that; "
