@@ -36,10 +36,15 @@ def merge(layers: Sequence[Layer], epoch: int) -> Directory:
     """
     root = Directory(0o755, mtime=epoch)
     for layer in layers:
-        merger = _Merger(layer, root, epoch)
-        merger.apply_whiteouts()
-        merger.apply_entries()
+        apply_layer(layer, root, epoch)
     return root
+
+
+def apply_layer(layer: Layer, root: Directory, epoch: int) -> None:
+    """Changes the tree under `root` to what it is with one more layer on it. Raises as `merge` does."""
+    merger = _Merger(layer, root, epoch)
+    merger.apply_whiteouts()
+    merger.apply_entries()
 
 
 class _Merger:

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from fledge.tree.inode import Directory, File
 from fledge.tree.tree import Tree
+
 from fledge_builder_microvm.changes import Change
 
 

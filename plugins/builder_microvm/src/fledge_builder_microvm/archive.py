@@ -1,0 +1,152 @@
+"""ADD's archives: a local tar, compressed or not, is extracted."""
+
+from __future__ import annotations
+
+import bz2
+import hashlib
+import lzma
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from fledge.errors import BuildError
+from fledge.store import Store
+from fledge.tree.content import Content, FileSource
+from fledge.tree.decompress import BLOCK as BLOCK_SIZE
+from fledge.tree.decompress import decompress
+from fledge.tree.index import DIRECTORY, LayerIndex
+from fledge.tree.inode import Directory
+from fledge.tree.layer import Layer
+from fledge.tree.merge import WHITEOUT, merge
+from fledge.tree.tar import TarReader
+from fledge.tree.tar_format import BLOCK, HEADER, expected_sum
+from fledge.values import Digest, GuestPath, show_path
+
+from fledge_builder_microvm.edit import Edit
+
+_HEAD: Final = 1 << 16
+_OTHERS: Final[dict[bytes, Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]]] = {
+    b"BZh": bz2.BZ2Decompressor,
+    b"\xfd7zXZ\0": lzma.LZMADecompressor,
+}
+
+
+def is_archive(content: Content) -> bool:
+    """Whether a file is one that ADD extracts: decompressed, it begins with a tar's header, whatever it is called."""
+    if not content.size:
+        return False
+    head = b""
+    try:
+        for block in _decompressed(content, ""):
+            head += block
+            if len(head) >= BLOCK:
+                break
+    except BuildError:
+        return False
+    if len(head) < BLOCK or not head[:BLOCK].strip(b"\0"):
+        return False
+    chksum = HEADER.unpack_from(head)[4]
+    block = head[:BLOCK]
+    try:
+        return expected_sum(chksum) == sum(block)
+    except ValueError:
+        return False
+
+
+def read_archive(content: Content, store: Store, label: str) -> Layer:
+    """The archive as a layer that stands nowhere yet; decompressed, it is kept in the store for as long as it is used.
+
+    Raises BuildError where it is not sound, or has a name that no image can hold.
+    """
+    digest = hashlib.sha256()
+    reader = TarReader(label)
+    size = 0
+    with store.part("archive") as part:
+        for block in _decompressed(content, label):
+            digest.update(block)
+            reader.feed(block)
+            part.write(block)
+            size += len(block)
+        index = reader.finish()
+        _check_names(index, label)
+        # Mapped, the bytes stay there when the file's name is gone.
+        return Layer(Digest("sha256", digest.hexdigest()), FileSource(part.path), index)
+
+
+def extract(edit: Edit, archive: Layer, place: tuple[bytes, ...], owner: tuple[int, int] | None) -> None:
+    """Puts what the archive holds into the directory at `place`, as Docker's Untar does.
+
+    What stands in an entry's way is replaced, unless both are directories. A folder that no entry lists and that is a
+    symlink in the tree is followed. `owner`: of everything; None: as the archive has it.
+    """
+    top = merge([archive], edit.tree.epoch)
+    kinds = (record[0] for record in archive.index.records())
+    listed = {path for path, kind in zip(archive.index.paths, kinds, strict=True) if kind == DIRECTORY}
+    settled: set[int] = set()
+    todo = [(top, b"", place)]
+    while todo:
+        folder, relative, place = todo.pop()
+        for name, inode in sorted(folder.entries.items()):
+            path, target = relative + name, (*place, name)
+            if owner is not None and id(inode) not in settled:
+                settled.add(id(inode))
+                inode.uid, inode.gid = owner
+            if not isinstance(inode, Directory):
+                edit.put(target, inode)
+            elif path in listed:
+                _put_directory(edit, target, inode)
+                todo.append((inode, path + b"/", target))
+            else:
+                todo.append((inode, path + b"/", edit.make_directories(GuestPath(target), *(owner or (0, 0)))))
+
+
+def _put_directory(edit: Edit, target: tuple[bytes, ...], inode: Directory) -> None:
+    there = edit.at(target)
+    if not isinstance(there, Directory):
+        there = Directory(0)
+        edit.put(target, there)
+    there.mode, there.uid, there.gid = inode.mode, inode.uid, inode.gid
+    there.mtime, there.xattrs = inode.mtime, inode.xattrs
+    edit.touch(target, there)
+
+
+def _check_names(index: LayerIndex, label: str) -> None:
+    for path in index.paths:
+        if b"/" + WHITEOUT in b"/" + path:
+            raise BuildError(f"{label}: entry '{show_path(path)}': a name in an image can't begin with .wh.")
+
+
+def _decompressed(content: Content, label: str) -> Iterator[bytes]:
+    chunks = (bytes(chunk) for chunk in content.chunks(_HEAD))
+    head = next(chunks, b"")
+    for magic, make in _OTHERS.items():
+        if head.startswith(magic):
+            return _other(make, head, chunks, label)
+    return decompress(_with(head, chunks), label)
+
+
+def _with(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    yield head
+    yield from chunks
+
+
+def _other(
+    make: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor], head: bytes, chunks: Iterator[bytes], label: str
+) -> Iterator[bytes]:
+    """bzip2 and xz: streams that follow each other, and zeros between those of xz."""
+    decompressor = make()
+    try:
+        for chunk in _with(head, chunks):
+            data = chunk
+            while data or not (decompressor.eof or decompressor.needs_input):
+                if decompressor.eof:
+                    data = data.lstrip(b"\0")
+                    if not data:
+                        break
+                    decompressor = make()
+                if block := decompressor.decompress(data, BLOCK_SIZE):
+                    yield block
+                data = decompressor.unused_data if decompressor.eof else b""
+    except (OSError, lzma.LZMAError) as error:
+        raise BuildError(f"{label}: the compressed stream is damaged: {error}") from None
+    if not decompressor.eof:
+        raise BuildError(f"{label}: the compressed stream is cut short")

@@ -1,0 +1,127 @@
+"""A Dockerfile's build: the stages that are needed, in order, one instruction after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from fledge.context import BuildContext
+from fledge.errors import BuildError
+from fledge.image.parse_config import parse_config
+from fledge.sources import DockerfileRequest, ImageSource
+from fledge.tree.layer import Layer
+from fledge.tree.tree import Tree
+from fledge.values import Digest, Platform
+
+from fledge_builder_microvm import instructions as ins
+from fledge_builder_microvm.arguments import PREDEFINED, Scope, platform_arguments
+from fledge_builder_microvm.dockerfile import Dockerfile
+from fledge_builder_microvm.graph import SCRATCH, Stage
+from fledge_builder_microvm.image_config import ConfigDraft
+from fledge_builder_microvm.origins import FetchBase, Images, Origin, read_context
+from fledge_builder_microvm.places import telling
+from fledge_builder_microvm.stage_build import StageBuilder
+from fledge_builder_microvm.stage_state import StageState
+from fledge_builder_microvm.step_cache import StepCache
+from fledge_builder_microvm.steps import Runner
+
+_SECOND: Final = 10**9
+
+
+class Build:
+    """What the stages of one build share."""
+
+    def __init__(
+        self,
+        dockerfile: Dockerfile,
+        request: DockerfileRequest,
+        context: BuildContext,
+        fetch_base: FetchBase,
+        make_runner: Callable[[Platform], Runner],
+    ) -> None:
+        self.dockerfile = dockerfile
+        self.request = request
+        self.context = context
+        self._make_runner = make_runner
+        self._runners: dict[Platform, Runner] = {}
+        self.cache = StepCache(context.store)
+        self.latest = None if request.epoch is None else request.epoch * _SECOND
+        self.images = Images(request, context, fetch_base)
+        self._states: dict[int, StageState] = {}
+        self._context_tree: Tree | None = None
+
+    def image(self) -> ImageSource:
+        """Builds the target. Raises BuildError."""
+        self._warn_of_unused()
+        for stage in self.dockerfile.needed:
+            self._states[stage.index] = self._stage(stage)
+        target = self.dockerfile.target
+        state = self._states[target.index]
+        created = self.created(state)
+        data = state.config.render((layer.diff_id for layer in state.layers), created)
+        reference = self.request.reference
+        config = parse_config(data, str(reference), target.platform, len(state.layers))
+        return ImageSource(reference, Digest.of(data), config, state.layers)
+
+    def runner(self, platform: Platform) -> Runner:
+        """What runs a platform's RUN steps, one for all of them. Raises BuildError where they can't be run."""
+        if platform not in self._runners:
+            runner = self._make_runner(platform)
+            obstacle = runner.obstacle()
+            if obstacle is not None:
+                raise BuildError(obstacle)
+            self._runners[platform] = runner
+        return self._runners[platform]
+
+    def created(self, state: StageState) -> int | None:
+        """The image's time: SOURCE_DATE_EPOCH, else its base's."""
+        return self.latest if self.latest is not None else state.base_created
+
+    def context_tree(self) -> Tree:
+        """The build context, read as far as something looks into it."""
+        if self._context_tree is None:
+            self._context_tree = read_context(self.request, 0)
+        return self._context_tree
+
+    def origin(self, name: str, stage: Stage, state: StageState) -> Origin:
+        """What --from names."""
+        index = self.dockerfile.graph.find(name, stage.index)
+        if index is not None:
+            return Origin(self._states[index].layers, self._states[index].epoch)
+        if name.lower() == stage.start.name or (name.isascii() and name.isdigit()):
+            raise BuildError(f"--from={name} is not a stage before this one")
+        if "$" in name:
+            raise BuildError(
+                f"--from={name}: variables are not replaced here", hint="give the image a stage of its own"
+            )
+        return Origin(self.images.fetch(name, self.request.platform).layers, state.epoch)
+
+    def _stage(self, stage: Stage) -> StageState:
+        with telling(f"{stage.start.place}: FROM"):
+            state = self._base(stage)
+        StageBuilder(self, stage, state).run()
+        return state
+
+    def _base(self, stage: Stage) -> StageState:
+        given = self.request.build_args
+        automatic = platform_arguments(self.request.platform, self.dockerfile.target.name)
+        outer = {**automatic, **self.dockerfile.graph.arguments}
+        if isinstance(stage.base, int):
+            return self._states[stage.base].child()
+        if stage.base == SCRATCH:
+            layers: tuple[Layer, ...] = ()
+            config, created = ConfigDraft.empty(stage.platform), None
+        else:
+            image = self.images.fetch(stage.base, stage.platform)
+            layers = tuple(image.layers)
+            config, created = ConfigDraft.of(image.config), image.config.created
+        epoch = self.latest if self.latest is not None else created or 0
+        scope = Scope(given, outer)
+        scope.environ = config.environ()
+        return StageState(layers, config, scope, epoch, created)
+
+    def _warn_of_unused(self) -> None:
+        declared = {name for one in self.dockerfile.instructions if isinstance(one, ins.Arg) for name, _ in one.pairs}
+        automatic = platform_arguments(self.request.platform, "")
+        for name in sorted(set(self.request.build_args) - declared - PREDEFINED - set(automatic)):
+            self.context.progress.warning(f"the build argument {name} is not declared by any ARG")

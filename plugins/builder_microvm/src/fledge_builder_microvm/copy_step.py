@@ -1,0 +1,179 @@
+"""One COPY or ADD, settled."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from fledge.context import BuildContext
+from fledge.download import download
+from fledge.errors import BuildError
+from fledge.sources import FileSource
+from fledge.tree.content import Content
+from fledge.tree.inode import File
+from fledge.tree.tree import Tree
+from fledge.values import Digest
+
+from fledge_builder_microvm import instructions as ins
+from fledge_builder_microvm.archive import extract, is_archive, read_archive
+from fledge_builder_microvm.changes import Change
+from fledge_builder_microvm.copying import NOTHING, Found, Manner, copy, find_sources, guest_path
+from fledge_builder_microvm.edit import Edit
+from fledge_builder_microvm.origins import Origin
+from fledge_builder_microvm.owners import find_owner
+from fledge_builder_microvm.patterns import IgnoreRules
+from fledge_builder_microvm.step_cache import fingerprint
+from fledge_builder_microvm.words import Words
+
+_GIT: Final = ("git://", "git@", "ssh://")
+_WEB: Final = ("http://", "https://")
+_DOWNLOAD_MODE: Final = 0o600
+
+
+class CopyStep:
+    """Knows its key before anything is copied, and then makes the changes."""
+
+    def __init__(
+        self,
+        instruction: ins.Copy,
+        words: Words,
+        variables: Mapping[str, str],
+        workdir: str,
+        origin: Origin | None,
+        context_tree: Callable[[], Tree],
+        context: BuildContext,
+        epoch: int,
+    ) -> None:
+        """`origin`: what --from names; None: the build context, which `context_tree` gives.
+
+        Raises BuildError for a source that is not there, or a flag's value that can't be.
+        """
+
+        def expand(text: str) -> str:
+            return words.expand(text, variables)
+
+        self._context = context
+        self._origin = origin
+        self._epoch = epoch
+        self._is_add = instruction.is_add
+        destination = expand(instruction.destination)
+        self._into = destination.endswith(("/", "/.")) or destination in ("", ".")
+        self._destination = guest_path(posixpath.join(workdir, destination))
+        self._sources = [expand(source) for source in instruction.sources]
+        self._owner = None if instruction.owner is None else expand(instruction.owner)
+        self._mode = None if instruction.mode is None else _mode(expand(instruction.mode))
+        self._exclude = [expand(pattern) for pattern in instruction.exclude]
+        self._checksum = None if instruction.checksum is None else _checksum(expand(instruction.checksum))
+        self._documents = [
+            (heredoc.name, words.expand_document(heredoc.content, variables) if heredoc.expand else heredoc.content)
+            for heredoc in instruction.heredocs
+        ]
+        self._downloads = {source: self._download(source) for source in self._sources if self._is_remote(source)}
+        if self._checksum is not None and not self._downloads:
+            raise BuildError("--checksum is for downloads, and no source is one")
+        self._found: dict[str, list[Found]] = {}
+        if origin is None:
+            for source in self._sources:
+                if source not in self._downloads:
+                    self._found[source] = self._find(context_tree(), source)
+
+    def key(self) -> Sequence[Any]:
+        """What the step depends on beside the layers below."""
+        if self._origin is not None:
+            copied: Any = [str(layer.diff_id) for layer in self._origin.layers], self._sources
+        else:
+            copied = [
+                [str(self._downloads[source].digest), source]
+                if source in self._downloads
+                else [[found.name.hex(), fingerprint(found.inode)] for found in self._found[source]]
+                for source in self._sources
+            ]
+        manner = [self._owner, self._mode, self._exclude, self._is_add, self._epoch]
+        return "COPY", str(self._destination), self._into, copied, self._documents, manner
+
+    def changes(self, tree: Tree) -> Sequence[Change]:
+        """Copies into `tree`, which is changed. Raises BuildError."""
+        edit = Edit(tree)
+        owner = None if self._owner is None else find_owner(self._owner, tree)
+        try:
+            manner = Manner(owner, self._mode, IgnoreRules.of(self._exclude, "--exclude") if self._exclude else NOTHING)
+        except ValueError as error:
+            raise BuildError(str(error)) from None
+        copied = 0
+        for source in self._sources:
+            if source in self._downloads:
+                found = [
+                    Found(_file_name(source), File(self._downloads[source].content, _DOWNLOAD_MODE, mtime=self._epoch))
+                ]
+            elif self._origin is not None:
+                found = self._find(self._origin.tree, source)
+            else:
+                found = self._found[source]
+            if len(found) > 1 and not self._into and not self._is_directory(edit):
+                raise BuildError(
+                    f"{source!r} matches {len(found)} names, but the destination does not end with / and is no directory"
+                )
+            for one in found:
+                self._copy(edit, one, source, manner)
+            copied += len(found)
+        for name, text in self._documents:
+            content = Content.of(text.encode("utf-8", "surrogateescape"))
+            document = Found(name.encode(), File(content, 0o644, mtime=self._epoch))
+            copy(edit, document, self._destination, into=self._into, manner=manner)
+            copied += 1
+        return edit.changes()
+
+    def _copy(self, edit: Edit, found: Found, source: str, manner: Manner) -> None:
+        inode = found.inode
+        if self._is_add and source not in self._downloads and isinstance(inode, File) and is_archive(inode.content):
+            if manner.mode is not None:
+                raise BuildError(f"--chmod can't be given for {source!r}, an archive that is extracted")
+            place = edit.make_directories(self._destination, *(manner.owner or (0, 0)))
+            archive = read_archive(inode.content, self._context.store, f"{source!r}")
+            extract(edit, archive, place, manner.owner)
+            return
+        copy(edit, found, self._destination, into=self._into, manner=manner)
+
+    def _is_directory(self, edit: Edit) -> bool:
+        from fledge.tree.inode import Directory
+
+        return isinstance(edit.at(edit.tree.resolve(self._destination).parts), Directory)
+
+    def _is_remote(self, source: str) -> bool:
+        if not self._is_add:
+            return False
+        if source.startswith(_GIT) or (source.startswith(_WEB) and urlsplit(source).path.endswith(".git")):
+            raise BuildError(f"{source}: git repositories can't be added", hint="clone it into the build context")
+        return source.startswith(_WEB)
+
+    def _download(self, url: str) -> FileSource:
+        if not self._into and not self._destination.parts:
+            raise BuildError(f"{url}: the destination / needs the name of a file")
+        if self._into and not _file_name(url):
+            raise BuildError(f"{url}: it ends without a file's name; give one in the destination")
+        return download(self._context, url, what=url, checksum=self._checksum)
+
+    def _find(self, tree: Tree, source: str) -> list[Found]:
+        found = find_sources(tree, source)
+        if not found:
+            self._context.progress.warning(f"nothing matches {source!r}")
+        return found
+
+
+def _file_name(url: str) -> bytes:
+    return unquote(urlsplit(url).path).rpartition("/")[2].encode()
+
+
+def _mode(text: str) -> int:
+    if not text or text.strip("01234567") or int(text, 8) > 0o7777:
+        raise BuildError(f"--chmod={text} is not a mode; octal digits from 0 to 7777 are allowed")
+    return int(text, 8)
+
+
+def _checksum(text: str) -> Digest:
+    try:
+        return Digest.parse(text)
+    except ValueError as error:
+        raise BuildError(f"--checksum: {error}") from None

@@ -1,0 +1,186 @@
+"""COPY: inodes of one tree into another, as BuildKit does it (tonistiigi/fsutil, copy)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fledge.errors import BuildError
+from fledge.tree.inode import Device, Directory, Fifo, File, Inode, Socket, Symlink
+from fledge.tree.tree import Tree
+from fledge.values import GuestPath, show_path
+
+from fledge_builder_microvm.edit import Edit
+from fledge_builder_microvm.patterns import IgnoreRules, has_magic, match_name
+
+NOTHING: Final = IgnoreRules(())
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One thing that a source names."""
+
+    name: bytes
+    """The last component as the source has it; empty for the root."""
+    inode: Inode
+    """With symlinks followed, so never one that leads somewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """What all that is copied gets. None: what it has."""
+
+    owner: tuple[int, int] | None = None
+    mode: int | None = None
+    exclude: IgnoreRules = NOTHING
+
+
+def guest_path(text: str) -> GuestPath:
+    """A path from its root; `..` stops there. Raises BuildError for one that Linux can't hold."""
+    parts: list[bytes] = []
+    for part in os.fsencode(text).split(b"/"):
+        if part == b"..":
+            del parts[-1:]
+        elif part not in (b"", b"."):
+            parts.append(part)
+    try:
+        return GuestPath.parse(b"/" + b"/".join(parts))
+    except ValueError as error:
+        raise BuildError(str(error)) from None
+
+
+def find_sources(tree: Tree, source: str) -> list[Found]:
+    """What `source` names in `tree`, by name; several only where it is a pattern.
+
+    Raises BuildError when it is not there; a pattern that nothing matches gives an empty list.
+    """
+    if not has_magic(source):
+        path = guest_path(source)
+        try:
+            inode = tree.get(tree.resolve(path))
+        except BuildError as error:
+            raise BuildError(f"{source!r}: {error.message}") from None
+        if inode is None:
+            raise BuildError(f"{source!r} is not there")
+        return [Found(path.name, inode)]
+    components = guest_path(source).parts
+    fixed = next(at for at, part in enumerate(components) if has_magic(os.fsdecode(part)))
+    try:
+        top = tree.get(tree.resolve(GuestPath(components[:fixed])))
+        return [_followed(tree, path) for path in _matching(top, components[:fixed], components[fixed:])]
+    except ValueError as error:
+        raise BuildError(str(error)) from None
+
+
+def _matching(inode: Inode | None, path: tuple[bytes, ...], patterns: Sequence[bytes]) -> Iterator[tuple[bytes, ...]]:
+    # Symlinks to folders are not followed below the pattern's beginning, as filepath.WalkDir does not.
+    if not patterns:
+        yield path
+        return
+    matches = match_name(os.fsdecode(patterns[0]))
+    if isinstance(inode, Directory):
+        for name, child in sorted(inode.entries.items()):
+            if matches(name):
+                yield from _matching(child, (*path, name), patterns[1:])
+
+
+def _followed(tree: Tree, parts: tuple[bytes, ...]) -> Found:
+    path = GuestPath(parts)
+    inode = tree.get(tree.resolve(path))
+    if inode is None:
+        raise BuildError(f"'{path}' is a symlink to something that is not there")
+    return Found(parts[-1], inode)
+
+
+def copy(edit: Edit, found: Found, destination: GuestPath, *, into: bool, manner: Manner) -> None:
+    """Copies a file to `destination`, or into it where `into` or where it is a directory; of a directory, its entries.
+
+    Raises BuildError where something of another kind is in the way.
+    """
+    owner = manner.owner or (0, 0)
+    edit.make_directories(destination if into else GuestPath(destination.parts[:-1]), *owner)
+    place = edit.tree.resolve(destination).parts
+    copier = _Copier(edit, manner)
+    if isinstance(found.inode, Directory):
+        if edit.at(place) is None:
+            edit.make_directories(GuestPath(place), *owner)
+        copier.entries(found.inode, place)
+        return
+    if isinstance(edit.at(place), Directory):
+        place = (*place, found.name)
+    if not manner.exclude.ignores(manner.exclude.matches(os.fsdecode(found.name), ())):
+        copier.leaf(found.inode, place)
+
+
+class _Copier:
+    """Copies what one source names; of a file with several names in it, one inode."""
+
+    def __init__(self, edit: Edit, manner: Manner) -> None:
+        self._edit = edit
+        self._manner = manner
+        self._copied: dict[int, Inode] = {}
+
+    def entries(self, top: Directory, place: tuple[bytes, ...]) -> None:
+        exclude = self._manner.exclude
+        todo: list[tuple[Directory, tuple[bytes, ...], str, Sequence[bool]]] = [(top, place, "", ())]
+        while todo:
+            folder, place, relative, above = todo.pop()
+            if not isinstance(self._edit.at(place), Directory):
+                raise BuildError(
+                    f"{GuestPath(place)} is there already and not a directory; a directory can't be copied over it",
+                    hint="where it is a symlink, copy to what it points to",
+                )
+            for name, inode in sorted(folder.entries.items()):
+                below = f"{relative}{os.fsdecode(name)}"
+                matches = exclude.matches(below, above)
+                target = (*place, name)
+                if exclude.ignores(matches):
+                    continue
+                if isinstance(inode, Directory):
+                    self._directory(inode, target)
+                    todo.append((inode, target, below + "/", matches))
+                else:
+                    self.leaf(inode, target)
+
+    def _directory(self, inode: Directory, place: tuple[bytes, ...]) -> None:
+        there = self._edit.at(place)
+        if there is None:
+            there = Directory(0)
+            self._edit.put(place, there)
+        if isinstance(there, Directory):
+            self._settle(inode, there)
+            self._edit.touch(place, there)
+
+    def leaf(self, inode: Inode, place: tuple[bytes, ...]) -> None:
+        """Puts a copy of anything but a directory."""
+        if isinstance(self._edit.at(place), Directory):
+            raise BuildError(f"{GuestPath(place)} is a directory; a file can't be copied over it")
+        if isinstance(inode, Socket):
+            raise BuildError(
+                f"{show_path(place[-1])[1:]} is a socket, which no layer can hold", hint="name it in .dockerignore"
+            )
+        copied = self._copied.get(id(inode))
+        if copied is None:
+            copied = self._copied[id(inode)] = _blank(inode)
+            self._settle(inode, copied)
+        self._edit.put(place, copied)
+
+    def _settle(self, source: Inode, target: Inode) -> None:
+        target.uid, target.gid = self._manner.owner or (source.uid, source.gid)
+        mode = self._manner.mode
+        target.mode = source.mode if mode is None or isinstance(source, Symlink) else mode
+        target.mtime = source.mtime
+        target.xattrs = source.xattrs
+
+
+def _blank(inode: Inode) -> Inode:
+    if isinstance(inode, File):
+        return File(inode.content, 0)
+    if isinstance(inode, Symlink):
+        return Symlink(inode.target)
+    if isinstance(inode, Device):
+        return type(inode)(inode.major, inode.minor, 0)
+    assert isinstance(inode, Fifo)
+    return Fifo(0)

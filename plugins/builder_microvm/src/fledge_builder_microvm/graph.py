@@ -1,0 +1,147 @@
+"""The stages of a Dockerfile, and which of them a build needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fledge.errors import BuildError
+from fledge.values import Platform
+
+from fledge_builder_microvm import instructions as ins
+from fledge_builder_microvm.places import telling
+from fledge_builder_microvm.words import Words
+
+SCRATCH: Final = "scratch"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One FROM and what follows it."""
+
+    index: int
+    start: ins.From
+    instructions: tuple[ins.Instruction, ...]
+    base: int | str
+    """The index of the stage that it is based on, or the reference of an image; `scratch` for none."""
+    platform: Platform
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return self.start.name or str(self.index)
+
+    def first_run(self) -> ins.Run | None:
+        """Its first RUN."""
+        return next((one for one in self.instructions if isinstance(one, ins.Run)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """All stages of a Dockerfile, with the variables in their FROM replaced."""
+
+    stages: tuple[Stage, ...]
+    arguments: Mapping[str, str]
+    """The ARGs before the first FROM."""
+
+    def find(self, name: str, before: int) -> int | None:
+        """The stage that `name` means where stages up to `before` are known; None where it is an image."""
+        lowered = name.lower()
+        for stage in reversed(self.stages[:before]):
+            if stage.start.name == lowered:
+                return stage.index
+        if name.isascii() and name.isdigit() and int(name) < before:
+            return int(name)
+        return None
+
+    def target(self, name: str | None, dockerfile: str) -> Stage:
+        """The stage to build; None: the last one. Raises BuildError."""
+        if name is None:
+            return self.stages[-1]
+        index = self.find(name, len(self.stages))
+        if index is None:
+            there = ", ".join(stage.start.name or str(stage.index) for stage in self.stages)
+            raise BuildError(f"{dockerfile}: there is no stage {name!r}; there are: {there}")
+        return self.stages[index]
+
+    def needed(self, target: Stage) -> tuple[Stage, ...]:
+        """The stages that `target` needs, itself among them, in the order of the Dockerfile."""
+        found: set[int] = set()
+        todo = [target.index]
+        while todo:
+            index = todo.pop()
+            if index not in found:
+                found.add(index)
+                todo += self._origins(self.stages[index])
+        return tuple(self.stages[index] for index in sorted(found))
+
+    def _origins(self, stage: Stage) -> list[int]:
+        names: list[str] = []
+        for one in stage.instructions:
+            if isinstance(one, ins.Copy) and one.origin is not None:
+                names.append(one.origin)
+            elif isinstance(one, ins.Run):
+                names += [mount["from"] for mount in one.mounts if "from" in mount]
+        found = [self.find(name, stage.index) for name in names]
+        if isinstance(stage.base, int):
+            found.append(stage.base)
+        return [index for index in found if index is not None]
+
+
+def make_graph(
+    instructions: Sequence[ins.Instruction],
+    dockerfile: str,
+    given: Mapping[str, str],
+    platform: Platform,
+    automatic: Mapping[str, str],
+    words: Words,
+) -> Graph:
+    """Splits into stages. `given`: --build-arg; `automatic`: the ARGs that are there unasked.
+
+    Raises BuildError for a Dockerfile without FROM, an instruction before it, and a FROM that comes to nothing.
+    """
+    arguments: dict[str, str] = {}
+    stages: list[Stage] = []
+    starts = [at for at, one in enumerate(instructions) if isinstance(one, ins.From)]
+    if not starts:
+        raise BuildError(f"{dockerfile}: it has no FROM")
+    for one in instructions[: starts[0]]:
+        if not isinstance(one, ins.Arg):
+            raise BuildError(f"{one.place}: only ARG can stand before the first FROM")
+        for name, default in one.pairs:
+            value = given.get(name)
+            if value is None and default is not None:
+                with telling(f"{one.place}: ARG"):
+                    value = words.expand(default, {**automatic, **arguments})
+            if value is not None:
+                arguments[name] = value
+    for at, end in zip(starts, [*starts[1:], len(instructions)], strict=True):
+        start = instructions[at]
+        assert isinstance(start, ins.From)
+        variables = {**automatic, **arguments}
+        with telling(f"{start.place}: FROM"):
+            image = words.expand(start.image, variables)
+            if not image:
+                raise BuildError(f"{start.image}: the name of the image is empty")
+            named = start.platform and words.expand(start.platform, variables)
+            stage_platform = _platform(named) if named else platform
+        so_far = Graph(tuple(stages), arguments)
+        index = so_far.find(image, len(stages)) if not image.isdigit() else None
+        stages.append(
+            Stage(
+                len(stages),
+                start,
+                tuple(instructions[at + 1 : end]),
+                image if index is None else index,
+                stage_platform if index is None else stages[index].platform,
+            )
+        )
+    return Graph(tuple(stages), arguments)
+
+
+def _platform(text: str) -> Platform:
+    try:
+        return Platform.parse(text)
+    except ValueError as error:
+        raise BuildError(str(error)) from None

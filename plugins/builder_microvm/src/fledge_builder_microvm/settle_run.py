@@ -1,0 +1,214 @@
+"""One RUN, settled: its command line, its environment and its mounts (reference, "RUN --mount")."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, cast
+
+from fledge.download import host_file
+from fledge.errors import BuildError
+from fledge.sources import DockerfileRequest
+from fledge.tree.content import Content
+from fledge.tree.inode import Directory, File
+from fledge.tree.tree import Tree
+from fledge.values import ByteSize
+
+from fledge_builder_microvm import instructions as ins
+from fledge_builder_microvm.copying import guest_path
+from fledge_builder_microvm.image_config import DEFAULT_PATH
+from fledge_builder_microvm.origins import Origin
+from fledge_builder_microvm.stage_state import StageState
+from fledge_builder_microvm.step_cache import fingerprint
+from fledge_builder_microvm.steps import BindMount, CacheMount, Mount, RunStep, SecretMount, TmpfsMount
+from fledge_builder_microvm.words import Words
+
+_SCRIPTS: Final = "/dev/pipes"
+"""Where BuildKit shows a RUN its heredocs that are scripts."""
+_SECRET_LIMIT: Final = 500 << 10
+"""Bytes, as in BuildKit."""
+_ALIASES: Final = {
+    "dst": "target", "destination": "target", "src": "source", "ro": "readonly", "rw": "readwrite",
+}  # fmt: skip
+_KEYS: Final = {
+    "bind": {"target", "source", "from", "readwrite", "readonly"},
+    "cache": {"target", "id", "from", "source", "readonly", "readwrite", "sharing", "mode", "uid", "gid"},
+    "tmpfs": {"target", "size"},
+    "secret": {"target", "id", "required", "mode", "uid", "gid", "env"},
+}
+_BOOLEANS: Final = ("readonly", "readwrite", "required")
+_SHARING: Final = ("shared", "private", "locked")
+
+FindOrigin = Callable[[str], Origin]
+
+
+class RunSettler:
+    """Settles the RUNs of one stage."""
+
+    def __init__(
+        self, request: DockerfileRequest, words: Words, context_tree: Callable[[], Tree], find_origin: FindOrigin
+    ) -> None:
+        self._request = request
+        self._words = words
+        self._context_tree = context_tree
+        self._find_origin = find_origin
+
+    def settle(self, run: ins.Run, state: StageState) -> tuple[RunStep, Sequence[Any]]:
+        """The step, and what it depends on beside the layers below: not on secrets, caches, proxies.
+
+        Raises BuildError for a mount that can't be.
+        """
+        variables = state.scope.variables
+        workdir = state.config.workdir
+        argv, scripts = _command(run, state.config.shell)
+        environ = {"PATH": DEFAULT_PATH, **variables}
+        mounts: list[Mount] = list(scripts)
+        keys: list[Any] = [["script", mount.target, fingerprint(mount.inode)] for mount in scripts]
+        secrets: dict[str, str] = {}
+        for written in run.mounts:
+            mount = _Mount(written, self._words, variables, workdir)
+            keys.append(sorted(mount.values.items()))
+            if mount.kind == "bind":
+                inode, key = self._source(mount)
+                mounts.append(BindMount(mount.target(), inode, not mount.flag("readwrite")))
+                keys.append(key)
+            elif mount.kind == "cache":
+                mounts.append(self._cache(mount))
+            elif mount.kind == "tmpfs":
+                mounts.append(TmpfsMount(mount.target(), mount.size()))
+            else:
+                mounts += self._secret(mount, secrets)
+        step = RunStep(
+            run.place,
+            argv,
+            {**state.scope.proxies, **environ, **secrets},
+            workdir,
+            state.config.run.get("User") or "",
+            tuple(sorted(mounts, key=lambda mount: mount.target.split("/"))),
+            run.network == "default",
+        )
+        return step, ("RUN", argv, sorted(environ.items()), workdir, step.user, keys, run.network, state.epoch)
+
+    def _source(self, mount: _Mount) -> tuple[Directory | File, str]:
+        """What a bind or cache mount shows, and what identifies it."""
+        source = guest_path(mount.values.get("source", "/"))
+        name = mount.values.get("from")
+        origin = None if name is None else self._find_origin(name)
+        tree = self._context_tree() if origin is None else origin.tree
+        inode = tree.get(tree.resolve(source))
+        if not isinstance(inode, Directory | File):
+            raise BuildError(f"--mount: {source} is not a file or directory of {name or 'the build context'}")
+        if origin is None:
+            return inode, fingerprint(inode)
+        return inode, " ".join(str(layer.diff_id) for layer in origin.layers)
+
+    def _cache(self, mount: _Mount) -> CacheMount:
+        seed = self._source(mount)[0] if "from" in mount.values else None
+        if seed is not None and not isinstance(seed, Directory):
+            raise BuildError("--mount=type=cache: source is not a directory")
+        sharing = mount.values.get("sharing", "shared")
+        if sharing not in _SHARING:
+            raise BuildError(f"--mount: sharing={sharing}; {', '.join(_SHARING)} are allowed")
+        target = mount.target()
+        return CacheMount(
+            target,
+            mount.values.get("id") or target,
+            seed,
+            mount.number("mode", 0o755, 8),
+            mount.number("uid", 0),
+            mount.number("gid", 0),
+            mount.flag("readonly"),
+            cast(Literal["shared", "private", "locked"], sharing),
+        )
+
+    def _secret(self, mount: _Mount, environ: dict[str, str]) -> list[Mount]:
+        """The file that shows the secret; one that is wanted in the environment goes into `environ`."""
+        target = mount.values.get("target")
+        id_ = mount.values.get("id") or (target and posixpath.basename(target))
+        if not id_:
+            raise BuildError("--mount=type=secret: neither id nor target is given")
+        path = self._request.secrets.get(id_)
+        if path is None:
+            if mount.flag("required"):
+                raise BuildError(f"--mount: the secret {id_!r} is required and not given")
+            return []
+        data = host_file(path, what=f"the secret {id_!r}", limit=_SECRET_LIMIT).content.read()
+        if "env" in mount.values:
+            environ[mount.values["env"]] = data.decode("utf-8", "surrogateescape")
+            if target is None:
+                return []
+        place = mount.target() if target is not None else f"/run/secrets/{id_}"
+        return [
+            SecretMount(place, data, mount.number("mode", 0o400, 8), mount.number("uid", 0), mount.number("gid", 0))
+        ]
+
+
+class _Mount:
+    """The keys of one --mount, checked."""
+
+    def __init__(self, written: Mapping[str, str], words: Words, variables: Mapping[str, str], workdir: str) -> None:
+        values = {_ALIASES.get(key, key): value for key, value in written.items()}
+        self.kind = values.pop("type", "bind")
+        self._workdir = workdir
+        if self.kind not in _KEYS:
+            raise BuildError(f"--mount=type={self.kind} is not supported; {', '.join(_KEYS)} are")
+        for key in values:
+            if key not in _KEYS[self.kind]:
+                allowed = ", ".join(sorted(_KEYS[self.kind]))
+                raise BuildError(f"--mount=type={self.kind}: unknown key {key!r}; allowed: {allowed}")
+        self.values = {key: value if key == "from" else words.expand(value, variables) for key, value in values.items()}
+        for key in _BOOLEANS:
+            if self.values.get(key, "true") not in ("true", "false", "1", "0"):
+                raise BuildError(f"--mount: {key}={self.values[key]}; true and false are allowed")
+
+    def flag(self, key: str) -> bool:
+        return self.values.get(key, "false") in ("true", "1")
+
+    def target(self) -> str:
+        target = self.values.get("target")
+        if not target:
+            raise BuildError(f"--mount=type={self.kind}: target is missing")
+        path = str(guest_path(posixpath.join(self._workdir, target)))
+        if path == "/":
+            raise BuildError(f"--mount=type={self.kind}: the target can't be /")
+        return path
+
+    def number(self, key: str, default: int, base: int = 10) -> int:
+        text = self.values.get(key)
+        if text is None:
+            return default
+        try:
+            if not (text.isascii() and text.isdigit()):
+                raise ValueError(text)
+            return int(text, base)
+        except ValueError:
+            raise BuildError(f"--mount: {key}={text} is not a number") from None
+
+    def size(self) -> int | None:
+        text = self.values.get("size")
+        if text is None:
+            return None
+        try:
+            return ByteSize.parse(text)
+        except ValueError as error:
+            raise BuildError(f"--mount: {error}") from None
+
+
+def _command(run: ins.Run, shell: tuple[str, ...]) -> tuple[tuple[str, ...], list[BindMount]]:
+    """What is executed, and the scripts among the heredocs.
+
+    A RUN that is nothing but one heredoc is that document: given to the shell, or executed where it begins with `#!`.
+    In all others the shell reads the documents.
+    """
+    command = run.command
+    if command.shell is None:
+        return command.argv, []
+    if len(run.heredocs) == 1 and len(command.shell.split()) == 1:
+        document = run.heredocs[0]
+        if not document.content.startswith("#!"):
+            return (*shell, document.content), []
+        path = f"{_SCRIPTS}/{document.name}"
+        script = File(Content.of(document.content.encode("utf-8", "surrogateescape")), 0o755)
+        return (path,), [BindMount(path, script)]
+    documents = "".join(f"\n{heredoc.raw}{heredoc.name}" for heredoc in run.heredocs)
+    return (*shell, command.shell + documents), []

@@ -1,0 +1,250 @@
+"""The instructions of one stage, carried out one after the other."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from fledge.errors import BuildError
+from fledge.values import GuestPath
+
+from fledge_builder_microvm import instructions as ins
+from fledge_builder_microvm.changes import Change
+from fledge_builder_microvm.copy_step import CopyStep
+from fledge_builder_microvm.copying import guest_path
+from fledge_builder_microvm.edit import Edit
+from fledge_builder_microvm.layer_writer import write_layer
+from fledge_builder_microvm.owners import find_owner
+from fledge_builder_microvm.parse import parse_trigger
+from fledge_builder_microvm.places import telling
+from fledge_builder_microvm.settle_run import RunSettler
+from fledge_builder_microvm.step_cache import step_key
+
+if TYPE_CHECKING:
+    from fledge_builder_microvm.build import Build
+    from fledge_builder_microvm.graph import Stage
+    from fledge_builder_microvm.origins import Origin
+    from fledge_builder_microvm.stage_state import StageState
+
+_PORTS: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?")
+_SIGNAL: Final = re.compile(r"(SIG)?(RT(MIN|MAX)([+-][0-9]{1,2})?|[A-Z][A-Z0-9]{1,8})|[0-9]{1,2}", re.IGNORECASE)
+
+
+class StageBuilder:
+    """Carries out the instructions of one stage on its state."""
+
+    def __init__(self, build: Build, stage: Stage, state: StageState) -> None:
+        self._build = build
+        self._stage = stage
+        self._state = state
+        self._config = state.config
+        self._words = build.dockerfile.words
+        self._settler = RunSettler(build.request, self._words, build.context_tree, self._origin)
+        self._number = 0
+
+    def run(self) -> None:
+        """All of them, the triggers of the base image first. Raises BuildError with the line."""
+        self._log(self._stage.start)
+        for trigger in self._config.take_triggers():
+            self._do(parse_trigger(trigger, f"{self._stage.start.place}: ONBUILD"))
+        for instruction in self._stage.instructions:
+            self._do(instruction)
+
+    def _do(self, instruction: ins.Instruction) -> None:
+        keyword = instruction.text.split(None, 1)[0]
+        before = len(self._state.layers)
+        with telling(f"{instruction.place}: {keyword}"):
+            _METHODS[type(instruction)](self, instruction)
+        has_layer = len(self._state.layers) > before
+        self._config.add_history(instruction.text, self._build.created(self._state), has_layer=has_layer)
+
+    def _log(self, instruction: ins.Instruction, outcome: str = "") -> None:
+        self._number += 1
+        several = len(self._build.dockerfile.graph.stages) > 1
+        stage = f"{self._stage.name}: " if several else ""
+        total = len(self._stage.instructions) + 1
+        self._build.context.progress.info(f"{stage}step {self._number}/{total} {instruction.text}{outcome}")
+
+    def _expand(self, text: str) -> str:
+        return self._words.expand(text, self._state.scope.variables)
+
+    def _origin(self, name: str) -> Origin:
+        return self._build.origin(name, self._stage, self._state)
+
+    # What makes layers
+
+    def _layer(
+        self, instruction: ins.Instruction, settled: Sequence[Any], make: Callable[[], Sequence[Change]]
+    ) -> None:
+        """Puts the layer of a step on top: the one that it made before, or that of the changes that `make` makes."""
+        build = self._build
+        key = step_key(self._state.layers, build.request.epoch, *settled)
+        layers = None if build.request.no_cache else build.cache.find(key)
+        self._log(instruction, " (cached)" if layers is not None else "")
+        if layers is None:
+            changes = make()
+            layers = [write_layer(build.context.store, changes, build.latest)] if changes else []
+            build.cache.keep(key, layers)
+        for layer in layers:
+            self._state.add(layer)
+
+    def _copy(self, instruction: ins.Copy) -> None:
+        origin = None if instruction.origin is None else self._origin(instruction.origin)
+        step = CopyStep(
+            instruction,
+            self._words,
+            self._state.scope.variables,
+            self._config.workdir,
+            origin,
+            self._build.context_tree,
+            self._build.context,
+            self._state.epoch,
+        )
+        self._layer(instruction, step.key(), lambda: step.changes(self._state.tree))
+
+    def _run(self, instruction: ins.Run) -> None:
+        step, settled = self._settler.settle(instruction, self._state)
+
+        def make() -> Sequence[Change]:
+            runner = self._build.runner(self._stage.platform)
+            edit = Edit(self._state.tree)
+            edit.make_directories(guest_path(step.workdir))
+            return [*edit.changes(), *runner.run(step, self._state.tree)]
+
+        self._layer(instruction, settled, make)
+
+    def _workdir(self, instruction: ins.Workdir) -> None:
+        path = guest_path(posixpath.join(self._config.workdir, self._expand(instruction.path)))
+        user = self._config.run.get("User") or ""
+
+        def make() -> Sequence[Change]:
+            edit = Edit(self._state.tree)
+            if self._state.tree.get(path) is None and user:
+                edit.make_directories(path, *find_owner(user, self._state.tree))
+            else:
+                edit.make_directories(path)
+            return edit.changes()
+
+        self._layer(instruction, ("WORKDIR", str(path), user, self._state.epoch), make)
+        self._config.run["WorkingDir"] = _text(path)
+
+    # What changes the config alone
+
+    def _arg(self, instruction: ins.Arg) -> None:
+        self._log(instruction)
+        expanded = [
+            (self._expand(name), None if default is None else self._expand(default))
+            for name, default in instruction.pairs
+        ]
+        for name, default in expanded:
+            self._state.scope.declare(name, default)
+
+    def _env(self, instruction: ins.Env) -> None:
+        self._log(instruction)
+        # All are replaced before one is set ("Environment replacement": the value throughout the instruction).
+        for name, value in [(self._expand(name), self._expand(value)) for name, value in instruction.pairs]:
+            self._config.set_env(name, value)
+            self._state.scope.environ[name] = value
+
+    def _label(self, instruction: ins.Label) -> None:
+        self._log(instruction)
+        for name, value in instruction.pairs:
+            self._config.add_label(self._expand(name), self._expand(value))
+
+    def _user(self, instruction: ins.User) -> None:
+        self._log(instruction)
+        user = self._expand(instruction.user)
+        if not user:
+            raise BuildError(f"{instruction.user}: the name of the user is empty")
+        self._config.run["User"] = user
+
+    def _shell(self, instruction: ins.Shell) -> None:
+        self._log(instruction)
+        self._config.run["Shell"] = list(instruction.argv)
+
+    def _argv(self, command: ins.Command) -> list[str]:
+        return list(command.argv) if command.shell is None else [*self._config.shell, command.shell]
+
+    def _cmd(self, instruction: ins.Cmd) -> None:
+        self._log(instruction)
+        self._config.set_cmd(self._argv(instruction.command))
+
+    def _entrypoint(self, instruction: ins.Entrypoint) -> None:
+        self._log(instruction)
+        self._config.set_entrypoint(self._argv(instruction.command))
+
+    def _expose(self, instruction: ins.Expose) -> None:
+        self._log(instruction)
+        variables = self._state.scope.variables
+        ports: list[str] = []
+        for text in (word for port in instruction.ports for word in self._words.expand_many(port, variables)):
+            match = _PORTS.fullmatch(text.lower())
+            first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+            if match is None or not 1 <= first <= last <= 65535:
+                raise BuildError(f"{text!r} is not a port such as 80, 80/udp or 8000-8010/tcp, from 1 to 65535")
+            ports += [f"{number}/{match[3] or 'tcp'}" for number in range(first, last + 1)]
+        self._config.add_members("ExposedPorts", ports)
+
+    def _volume(self, instruction: ins.Volume) -> None:
+        self._log(instruction)
+        paths = [self._expand(path) for path in instruction.paths]
+        if not all(paths):
+            raise BuildError("the path of a volume is empty")
+        self._config.add_members("Volumes", paths)
+
+    def _healthcheck(self, instruction: ins.Healthcheck) -> None:
+        self._log(instruction)
+        command = instruction.command
+        if command is None:
+            self._config.run["Healthcheck"] = {"Test": ["NONE"]}
+            return
+        test = ["CMD", *command.argv] if command.shell is None else ["CMD-SHELL", command.shell]
+        check: dict[str, Any] = {
+            "Test": test,
+            **{name: value for name, value in instruction.durations.items() if value},
+        }
+        if instruction.retries:
+            check["Retries"] = instruction.retries
+        self._config.run["Healthcheck"] = check
+
+    def _stop_signal(self, instruction: ins.StopSignal) -> None:
+        self._log(instruction)
+        signal = self._expand(instruction.signal)
+        if not _SIGNAL.fullmatch(signal):
+            raise BuildError(f"{signal!r} is not a signal such as SIGTERM or 9")
+        self._config.run["StopSignal"] = signal
+
+    def _maintainer(self, instruction: ins.Maintainer) -> None:
+        self._log(instruction)
+        self._config.set_author(instruction.author)
+
+    def _onbuild(self, instruction: ins.Onbuild) -> None:
+        self._log(instruction)
+        parse_trigger(instruction.trigger, instruction.place)
+        self._config.add_trigger(instruction.trigger)
+
+
+def _text(path: GuestPath) -> str:
+    return bytes(path).decode("utf-8", "surrogateescape")
+
+
+_METHODS: Final[Mapping[type[ins.Instruction], Callable[[StageBuilder, Any], None]]] = {
+    ins.Arg: StageBuilder._arg,
+    ins.Cmd: StageBuilder._cmd,
+    ins.Copy: StageBuilder._copy,
+    ins.Entrypoint: StageBuilder._entrypoint,
+    ins.Env: StageBuilder._env,
+    ins.Expose: StageBuilder._expose,
+    ins.Healthcheck: StageBuilder._healthcheck,
+    ins.Label: StageBuilder._label,
+    ins.Maintainer: StageBuilder._maintainer,
+    ins.Onbuild: StageBuilder._onbuild,
+    ins.Run: StageBuilder._run,
+    ins.Shell: StageBuilder._shell,
+    ins.StopSignal: StageBuilder._stop_signal,
+    ins.User: StageBuilder._user,
+    ins.Volume: StageBuilder._volume,
+    ins.Workdir: StageBuilder._workdir,
+}
