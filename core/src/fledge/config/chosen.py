@@ -157,7 +157,8 @@ class _Chooser:
             except FledgeError:
                 continue
         if owners:
-            self._tell(f"{table}.{key}", f"the {kind} {name!r} has no '{key}'; {list_of(owners)} has")
+            verb = "has" if len(owners) == 1 else "have"
+            self._tell(f"{table}.{key}", f"the {kind} {name!r} has no '{key}'; {list_of(owners)} {verb}")
         return bool(owners)
 
     def _tell(self, key: str, message: str, hint: str | None = None) -> None:
