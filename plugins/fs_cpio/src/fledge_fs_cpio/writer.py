@@ -11,7 +11,7 @@ from fledge.progress import Stage
 from fledge.tree.content import Source
 from fledge.tree.inode import Device, Directory, File, Inode, Symlink
 from fledge.tree.tree import Tree
-from fledge.values import show_path
+from fledge.values import NAME_MAX, show_path
 
 from fledge_fs_cpio import format as newc
 from fledge_fs_cpio.compress import Sink
@@ -39,7 +39,7 @@ class Inventory:
 
 
 def take_inventory(tree: Tree) -> Inventory:
-    """Raises BuildError, with the path, for a file of 4 GiB or more and for a path of more than 4095 bytes."""
+    """Raises BuildError, with the path, for a file of 4 GiB or more, a path of over 4095 bytes or a name of over 255."""
     entries = list(tree.walk())
     seen: set[int] = set()
     names: dict[int, int] = {}
@@ -50,6 +50,10 @@ def take_inventory(tree: Tree) -> Inventory:
         if len(path) > newc.MAX_PATH:
             raise BuildError(
                 f"{show_path(path[:80])}... has {len(path)} bytes; the kernel takes up to {newc.MAX_PATH} in an initramfs"
+            )
+        if len(path) - path.rfind(b"/") - 1 > NAME_MAX:
+            raise BuildError(
+                f"{show_path(path)}: the name has {len(path) - path.rfind(b'/') - 1} bytes; the kernel takes up to {NAME_MAX}"
             )
         known = id(inode) in seen
         seen.add(id(inode))
