@@ -156,10 +156,18 @@ def hard_tree(*, block: int = 4096, nanoseconds: bool = True, acls: bool = True)
     return tree
 
 
-def differences(tree: Tree, folder: Path, *, ignore: Collection[bytes] = (), whole_seconds: bool = False) -> list[str]:
+def differences(
+    tree: Tree,
+    folder: Path,
+    *,
+    ignore: Collection[bytes] = (),
+    kernel_xattrs: Collection[bytes] = (),
+    whole_seconds: bool = False,
+) -> list[str]:
     """What is not the same in the tree and under a folder of the host, one line each.
 
-    `ignore`: relative paths that only the folder has (lost+found). `whole_seconds`: the format drops the rest.
+    `ignore`: relative paths that only the folder has (lost+found). `kernel_xattrs`: those that the kernel shows although
+    nobody set them. `whole_seconds`: the format drops the rest.
     """
     found: list[str] = []
     names: dict[int, set[bytes]] = {}
@@ -176,7 +184,10 @@ def differences(tree: Tree, folder: Path, *, ignore: Collection[bytes] = (), who
             found.append(f"{show_path(path)}: {error.strerror}")
             continue
         numbers[path] = status.st_dev, status.st_ino
-        found += [f"{show_path(path)}: {text}" for text in _inode_differences(inode, full, status, whole_seconds)]
+        shown = {name: value for name, value in _xattrs(full).items() if name not in kernel_xattrs}
+        found += [
+            f"{show_path(path)}: {text}" for text in _inode_differences(inode, full, status, shown, whole_seconds)
+        ]
     found += [f"{show_path(path)}: not in the tree" for path in _paths(top) - wanted if path not in ignore]
     for group in names.values():
         if len({numbers.get(path) for path in group}) > 1:
@@ -186,7 +197,9 @@ def differences(tree: Tree, folder: Path, *, ignore: Collection[bytes] = (), who
     return found
 
 
-def _inode_differences(inode: Inode, full: bytes, status: os.stat_result, whole_seconds: bool) -> list[str]:
+def _inode_differences(
+    inode: Inode, full: bytes, status: os.stat_result, xattrs: Mapping[bytes, bytes], whole_seconds: bool
+) -> list[str]:
     unit = SECOND if whole_seconds else 1
     pairs: list[tuple[str, object, object]] = [
         ("type", stat.S_IFMT(inode.FORMAT), stat.S_IFMT(status.st_mode)),
@@ -194,7 +207,7 @@ def _inode_differences(inode: Inode, full: bytes, status: os.stat_result, whole_
         ("uid", inode.uid, status.st_uid),
         ("gid", inode.gid, status.st_gid),
         ("mtime", inode.mtime // unit, status.st_mtime_ns // unit),
-        ("xattrs", dict(inode.xattrs or NO_XATTRS), _xattrs(full)),
+        ("xattrs", dict(inode.xattrs or NO_XATTRS), xattrs),
     ]
     if isinstance(inode, File) and stat.S_ISREG(status.st_mode):
         pairs.append(("size", inode.content.size, status.st_size))

@@ -49,6 +49,10 @@ class Btrfs(Filesystem):
         target.finish(writer.write(preallocate=self.options.preallocate))
         return Artifact(target, self.name, tree)
 
+    def held_mtime(self, mtime: int) -> int:
+        """Nanoseconds, and seconds of 64 bits."""
+        return min(max(mtime, -(1 << 63) * 10**9), (1 << 63) * 10**9 - 1)
+
     @classmethod
     def recognizes(cls, head: bytes) -> bool:
         """Whether the superblock's magic is there."""

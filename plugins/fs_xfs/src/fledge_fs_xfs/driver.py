@@ -51,6 +51,12 @@ class Xfs(Filesystem):
         target.finish(geometry.blocks * BLOCK)
         return Artifact(target, self.name, tree)
 
+    def held_mtime(self, mtime: int) -> int:
+        """Nanoseconds, from 1901 to 2486."""
+        from fledge_fs_xfs.format import TIME_MAX, TIME_MIN
+
+        return min(max(mtime, TIME_MIN), TIME_MAX)
+
     @classmethod
     def recognizes(cls, head: bytes) -> bool:
         """Whether the superblock's magic is there."""

@@ -44,8 +44,8 @@ _LEAST_ATTR_FORK = 40
 _DEVICE_FORK = 8
 _SURELY_FLAT = 2048
 """Blocks of a file in one run below which its extents fit into the inode, however it is divided."""
-_IDENTITY = struct.Struct("<IIIqqI")
-"""mode uid gid mtime size xattrs"""
+_IDENTITY = struct.Struct("<IIIQqI")
+"""mode uid gid mtime-as-bigtime size xattrs"""
 
 XattrKey = tuple[tuple[bytes, bytes], ...]
 
@@ -188,7 +188,7 @@ def _measure(tree: Tree, found: Survey, digest: hashlib._Hash) -> None:
             device = inode.major << DEVICE_MINOR_BITS | inode.minor
         if links[index] > MAX_LINKS:
             raise BuildError(f"{_path(tree, inode)} has {links[index]} hard links; xfs holds {MAX_LINKS}")
-        mtime = min(max(inode.mtime, TIME_MIN), TIME_MAX)
+        mtime = min(max(inode.mtime, TIME_MIN), TIME_MAX) - TIME_MIN
         identities.append(
             identify(inode.FORMAT | inode.mode, inode.uid, inode.gid, mtime, size or device, xattr_number)
         )

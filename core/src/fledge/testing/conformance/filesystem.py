@@ -57,6 +57,8 @@ class FilesystemConformance(DriverConformance):
     """The kernel's name of the filesystem, to mount it as an independent reader (root); None: it can't be mounted."""
     only_mounted: ClassVar[Collection[bytes]] = ()
     """Relative paths that only the mounted filesystem has, such as `lost+found`."""
+    kernel_xattrs: ClassVar[Collection[bytes]] = ()
+    """Xattrs that the kernel shows of the mounted filesystem although nobody set them."""
     lacks: ClassVar[Collection[str]] = ()
     """Names of `traits.TRAITS` that the format can't hold: each must be an error with the path."""
     limits: ClassVar[Sequence[Limit]] = (NAME,)
@@ -109,7 +111,7 @@ class FilesystemConformance(DriverConformance):
         need_root()
         expected = held(self.hard_tree(), fledge_packed.filesystem)
         with mounted(fledge_packed.path, self.kernel) as folder:
-            found = differences(expected, folder, ignore=self.only_mounted)
+            found = differences(expected, folder, ignore=self.only_mounted, kernel_xattrs=self.kernel_xattrs)
         assert found == []
 
     def test_every_variant_is_read_back(self, tmp_path: Path, variant: Mapping[str, Any]) -> None:
