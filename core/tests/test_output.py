@@ -81,6 +81,18 @@ def test_case_088_what_a_killed_build_left_is_removed_by_the_next(tmp_path: Path
     assert (tmp_path / "a.img").read_bytes() == b"new"
 
 
+def test_a_folder_goes_with_its_file(tmp_path: Path) -> None:
+    with PartFile(tmp_path, "x") as part:
+        folder = part.folder()
+        (folder / "in").mkdir()
+        remove_dead(tmp_path)
+        assert (folder / "in").exists()
+        part.path.unlink()  # As after a crash: the file was dead, and the folder could not be removed with it.
+        remove_dead(tmp_path)
+        assert not folder.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_remove_dead_spares_what_somebody_writes(tmp_path: Path) -> None:
     with PartFile(tmp_path, "x") as part:
         remove_dead(tmp_path)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shutil
 from pathlib import Path
 from typing import Final, Self
 
 SUFFIX: Final = ".fledge-part"
+_FOLDER: Final = ".d"
 
 _open: set[Path] = set()
 """The temporary files of this process that are neither committed nor discarded."""
@@ -44,6 +46,12 @@ class PartFile:
         """Raises OSError when the disk can't hold the bytes: some filesystems say so only now."""
         os.fsync(self.fd)
 
+    def folder(self) -> Path:
+        """A folder beside it, for what programs leave lying about; it goes when the file is discarded. Raises OSError."""
+        folder = _folder_of(self.path)
+        folder.mkdir(mode=0o700)
+        return folder
+
     def commit(self, final: Path) -> None:
         """Gives the file its final name, over whatever has that name. Call `sync` first for what must survive a crash."""
         os.rename(self.path, final)
@@ -52,6 +60,7 @@ class PartFile:
     def discard(self) -> None:
         """Removes it, unless it was committed."""
         if self.fd >= 0:
+            shutil.rmtree(_folder_of(self.path), ignore_errors=True)
             self.path.unlink(missing_ok=True)
             self._close()
 
@@ -74,7 +83,7 @@ def discard_open() -> None:
 
 
 def remove_dead(folder: Path) -> None:
-    """Removes the temporary files in `folder` whose process is gone."""
+    """Removes the temporary files in `folder` whose process is gone, and the folders whose file is gone."""
     for path in folder.glob(f".*{SUFFIX}"):
         try:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -87,6 +96,13 @@ def remove_dead(folder: Path) -> None:
             pass  # Somebody is writing it.
         finally:
             os.close(fd)
+    for path in folder.glob(f".*{SUFFIX}{_FOLDER}"):
+        if not path.with_name(path.name.removesuffix(_FOLDER)).exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _folder_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}{_FOLDER}")
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,12 +5,24 @@ Code that does the work only knows `Progress`; the command line picks the render
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 Level = Literal["debug", "info", "warning", "error"]
+
+LINE_MAX: Final = 1000
+"""Characters of a line that is told."""
+
+_ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-_])")
+
+
+def printable(raw: bytes) -> str:
+    """A line that a guest or a program wrote, which may hold escapes that whoever reads the log must not execute."""
+    text = _ESCAPES.sub("", raw.decode("utf-8", "backslashreplace"))
+    return "".join(c if c.isprintable() else " " for c in text).rstrip()[:LINE_MAX]
 
 
 class Stage:

@@ -14,11 +14,11 @@ from typing import IO, Final
 
 from fledge_guest import INIT_PATH, parse_event
 
+from fledge.progress import LINE_MAX, printable
+
 TAIL: Final = 20
 """How many lines are told when something went wrong."""
 
-_LONGEST: Final = 1000
-_ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-_])")
 _TIME: Final = re.compile(r"\[ *[0-9.]+\](?:\[ *[TC][0-9]+\])? ?")
 
 
@@ -108,28 +108,22 @@ class Console:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     self._take(line)
-                rest = rest[-_LONGEST:]
+                rest = rest[-LINE_MAX:]
         self._take(rest)
         self._events.put(Closed())
 
     def _read_errors(self, stream: IO[bytes]) -> None:
         with stream:
             for line in stream:
-                self._errors.append(_clean(line))
+                self._errors.append(printable(line))
 
     def _take(self, raw: bytes) -> None:
-        line = _clean(raw)
+        line = printable(raw)
         if line:
             self._lines.append(line)
             event = event_of(line, silent=self.silent)
             if event is not None:
                 self._events.put(event)
-
-
-def _clean(raw: bytes) -> str:
-    """A guest may send its terminal's escapes; whoever reads the log must not execute them."""
-    text = _ESCAPES.sub("", raw.decode("utf-8", "backslashreplace"))
-    return "".join(c if c.isprintable() else " " for c in text).rstrip()[:_LONGEST]
 
 
 def event_of(line: str, *, silent: bool) -> Event | None:
