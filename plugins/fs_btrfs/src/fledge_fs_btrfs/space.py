@@ -76,12 +76,13 @@ def data_end(content: int, free: int) -> int:
 
 
 def metadata_length(used: int, free: int) -> int:
-    """How long the group must be for trees of `used` bytes, and for what files in `free` bytes add to them.
+    """How long the group must be for trees of `used` bytes, and for what is done to them and added to `free` bytes.
 
-    The kernel sets aside as much as the extent and checksum trees have, and 16 blocks and more for each item that a
-    system call may touch.
+    Blocks are written anew before the old ones are free, so that a chmod of all files takes as much again. A file takes
+    half a KiB, and there may be one for every 16 KiB, as mke2fs counts. The kernel reserves 16 blocks for each item that
+    a system call may touch, and keeps 5.5 MiB for itself at least.
     """
-    return _round_up(2 * used + 32 * MIB + free // 64, MIB)
+    return _round_up(2 * used + 32 * MIB + free // 32, MIB)
 
 
 def _round_up(value: int, unit: int) -> int:
