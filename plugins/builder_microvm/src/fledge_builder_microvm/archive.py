@@ -72,31 +72,27 @@ def read_archive(content: Content, store: Store, label: str) -> Layer:
         return Layer(Digest("sha256", digest.hexdigest()), FileSource(part.path), index)
 
 
-def extract(edit: Edit, archive: Layer, place: tuple[bytes, ...], owner: tuple[int, int] | None) -> None:
+def extract(edit: Edit, archive: Layer, place: tuple[bytes, ...]) -> None:
     """Puts what the archive holds into the directory at `place`, as Docker's Untar does.
 
     What stands in an entry's way is replaced, unless both are directories. A folder that no entry lists and that is a
-    symlink in the tree is followed. `owner`: of everything; None: as the archive has it.
+    symlink in the tree is followed.
     """
     top = merge([archive], edit.tree.epoch)
     kinds = (record[0] for record in archive.index.records())
     listed = {path for path, kind in zip(archive.index.paths, kinds, strict=True) if kind == DIRECTORY}
-    settled: set[int] = set()
     todo = [(top, b"", place)]
     while todo:
         folder, relative, place = todo.pop()
         for name, inode in sorted(folder.entries.items()):
             path, target = relative + name, (*place, name)
-            if owner is not None and id(inode) not in settled:
-                settled.add(id(inode))
-                inode.uid, inode.gid = owner
             if not isinstance(inode, Directory):
                 edit.put(target, inode)
             elif path in listed:
                 _put_directory(edit, target, inode)
                 todo.append((inode, path + b"/", target))
             else:
-                todo.append((inode, path + b"/", edit.make_directories(GuestPath(target), *(owner or (0, 0)))))
+                todo.append((inode, path + b"/", edit.make_directories(GuestPath(target))))
 
 
 def _put_directory(edit: Edit, target: tuple[bytes, ...], inode: Directory) -> None:

@@ -30,36 +30,42 @@ def platform_arguments(target: Platform, stage: str) -> Mapping[str, str]:
 
 
 class Scope:
-    """The variables of one stage at one instruction: ENV, and the ARGs that are declared by now."""
+    """The variables of one stage at one instruction: ENV, and the ARGs that are declared by now.
 
-    def __init__(self, given: Mapping[str, str], outer: Mapping[str, str]) -> None:
-        """`given`: --build-arg. `outer`: the ARGs before the first FROM, and the automatic ones."""
-        self.given = given
-        self.outer = outer
-        self.arguments: dict[str, str] = {}
-        self.environ: dict[str, str] = {}
+    Of an ENV and an ARG with one name the later one stands, as BuildKit has it: the reference's "ENV always overrides" is
+    about an ARG that comes first.
+    """
+
+    def __init__(self, given: Mapping[str, str], outer: Mapping[str, str], environ: Mapping[str, str]) -> None:
+        """`given`: --build-arg. `outer`: the ARGs before the first FROM, and the automatic ones. `environ`: the base's."""
+        self._given = given
+        self._outer = outer
+        self._variables = dict(environ)
+        self._declared: set[str] = set()
 
     def child(self) -> Scope:
         """For a stage that is based on this one: it inherits what was declared."""
-        scope = Scope(self.given, self.outer)
-        scope.arguments = dict(self.arguments)
-        scope.environ = dict(self.environ)
+        scope = Scope(self._given, self._outer, self._variables)
+        scope._declared = set(self._declared)
         return scope
 
     def declare(self, name: str, default: str | None) -> None:
-        """ARG. Without a value anywhere it is declared and unset."""
-        value = self.given.get(name, self.outer.get(name) if default is None else default)
-        if value is None:
-            self.arguments.pop(name, None)
-        else:
-            self.arguments[name] = value
+        """ARG. Without a value anywhere it changes nothing."""
+        self._declared.add(name)
+        value = self._given.get(name, self._outer.get(name) if default is None else default)
+        if value is not None:
+            self._variables[name] = value
+
+    def set(self, name: str, value: str) -> None:
+        """ENV."""
+        self._variables[name] = value
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """What is replaced in instructions. ENV wins over ARG ("Using ARG variables")."""
-        return {**self.arguments, **self.environ}
+        """What is replaced in instructions, and what RUN finds in its environment."""
+        return self._variables
 
     @property
     def proxies(self) -> Mapping[str, str]:
         """The predefined ones that were given and not declared."""
-        return {name: value for name, value in self.given.items() if name in PREDEFINED and name not in self.arguments}
+        return {name: value for name, value in self._given.items() if name in PREDEFINED - self._declared}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from fledge.context import BuildContext
@@ -18,14 +19,29 @@ from fledge_builder_microvm.arguments import PREDEFINED, Scope, platform_argumen
 from fledge_builder_microvm.dockerfile import Dockerfile
 from fledge_builder_microvm.graph import SCRATCH, Stage
 from fledge_builder_microvm.image_config import ConfigDraft
-from fledge_builder_microvm.origins import FetchBase, Images, Origin, read_context
+from fledge_builder_microvm.layered_tree import LayeredTree
+from fledge_builder_microvm.origins import FetchBase, Images, read_context
 from fledge_builder_microvm.places import telling
 from fledge_builder_microvm.stage_build import StageBuilder
-from fledge_builder_microvm.stage_state import StageState
 from fledge_builder_microvm.step_cache import StepCache
 from fledge_builder_microvm.steps import Runner
 
 _SECOND: Final = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class StageState:
+    """What a stage is, and is based on, while its instructions change it."""
+
+    files: LayeredTree
+    config: ConfigDraft
+    scope: Scope
+    base_created: int | None
+    """When the base image was made, in nanoseconds since 1970, if it says so."""
+
+    def child(self) -> StageState:
+        """Where a stage begins that is based on this one."""
+        return StageState(self.files.copy(), self.config.child(), self.scope.child(), self.base_created)
 
 
 class Build:
@@ -48,6 +64,7 @@ class Build:
         self.latest = None if request.epoch is None else request.epoch * _SECOND
         self.images = Images(request, context, fetch_base)
         self._states: dict[int, StageState] = {}
+        self._origins: dict[str, LayeredTree] = {}
         self._context_tree: Tree | None = None
 
     def image(self) -> ImageSource:
@@ -58,10 +75,10 @@ class Build:
         target = self.dockerfile.target
         state = self._states[target.index]
         created = self.created(state)
-        data = state.config.render((layer.diff_id for layer in state.layers), created)
+        data = state.config.render(state.files.diff_ids, created)
         reference = self.request.reference
-        config = parse_config(data, str(reference), target.platform, len(state.layers))
-        return ImageSource(reference, Digest.of(data), config, state.layers)
+        config = parse_config(data, str(reference), target.platform, len(state.files.layers))
+        return ImageSource(reference, Digest.of(data), config, state.files.layers)
 
     def runner(self, platform: Platform) -> Runner:
         """What runs a platform's RUN steps, one for all of them. Raises BuildError where they can't be run."""
@@ -83,18 +100,21 @@ class Build:
             self._context_tree = read_context(self.request, 0)
         return self._context_tree
 
-    def origin(self, name: str, stage: Stage, state: StageState) -> Origin:
+    def origin(self, name: str, epoch: int) -> LayeredTree:
         """What --from names."""
-        index = self.dockerfile.graph.find(name, stage.index)
-        if index is not None:
-            return Origin(self._states[index].layers, self._states[index].epoch)
-        if name.lower() == stage.start.name or (name.isascii() and name.isdigit()):
-            raise BuildError(f"--from={name} is not a stage before this one")
+        found = self.dockerfile.graph.find(name)
+        if found is not None:
+            if found.index not in self._states:
+                # A trigger of a base image: what it needs is not known before.
+                raise BuildError(f"--from={name}: the stage {found.name} is not built yet")
+            return self._states[found.index].files
         if "$" in name:
             raise BuildError(
                 f"--from={name}: variables are not replaced here", hint="give the image a stage of its own"
             )
-        return Origin(self.images.fetch(name, self.request.platform).layers, state.epoch)
+        if name not in self._origins:
+            self._origins[name] = LayeredTree(self.images.fetch(name, self.request.platform).layers, epoch)
+        return self._origins[name]
 
     def _stage(self, stage: Stage) -> StageState:
         with telling(f"{stage.start.place}: FROM"):
@@ -116,9 +136,8 @@ class Build:
             layers = tuple(image.layers)
             config, created = ConfigDraft.of(image.config), image.config.created
         epoch = self.latest if self.latest is not None else created or 0
-        scope = Scope(given, outer)
-        scope.environ = config.environ()
-        return StageState(layers, config, scope, epoch, created)
+        scope = Scope(given, outer, config.environ())
+        return StageState(LayeredTree(layers, epoch), config, scope, created)
 
     def _warn_of_unused(self) -> None:
         declared = {name for one in self.dockerfile.instructions if isinstance(one, ins.Arg) for name, _ in one.pairs}

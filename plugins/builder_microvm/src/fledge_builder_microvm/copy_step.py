@@ -21,7 +21,7 @@ from fledge_builder_microvm.archive import extract, is_archive, read_archive
 from fledge_builder_microvm.changes import Change
 from fledge_builder_microvm.copying import NOTHING, Found, Manner, copy, find_sources, guest_path
 from fledge_builder_microvm.edit import Edit
-from fledge_builder_microvm.origins import Origin
+from fledge_builder_microvm.layered_tree import LayeredTree
 from fledge_builder_microvm.owners import find_owner
 from fledge_builder_microvm.patterns import IgnoreRules
 from fledge_builder_microvm.step_cache import fingerprint
@@ -41,7 +41,7 @@ class CopyStep:
         words: Words,
         variables: Mapping[str, str],
         workdir: str,
-        origin: Origin | None,
+        origin: LayeredTree | None,
         context_tree: Callable[[], Tree],
         context: BuildContext,
         epoch: int,
@@ -82,7 +82,7 @@ class CopyStep:
     def key(self) -> Sequence[Any]:
         """What the step depends on beside the layers below."""
         if self._origin is not None:
-            copied: Any = [str(layer.diff_id) for layer in self._origin.layers], self._sources
+            copied: Any = self._origin.diff_ids, self._sources
         else:
             copied = [
                 [str(self._downloads[source].digest), source]
@@ -130,9 +130,11 @@ class CopyStep:
         if self._is_add and source not in self._downloads and isinstance(inode, File) and is_archive(inode.content):
             if manner.mode is not None:
                 raise BuildError(f"--chmod can't be given for {source!r}, an archive that is extracted")
+            if manner.owner is not None:
+                self._context.progress.warning(f"--chown does not change the owners that the archive {source!r} holds")
             place = edit.make_directories(self._destination, *(manner.owner or (0, 0)))
             archive = read_archive(inode.content, self._context.store, f"{source!r}")
-            extract(edit, archive, place, manner.owner)
+            extract(edit, archive, place)
             return
         copy(edit, found, self._destination, into=self._into, manner=manner)
 

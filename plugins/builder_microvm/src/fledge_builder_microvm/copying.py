@@ -110,6 +110,8 @@ def copy(edit: Edit, found: Found, destination: GuestPath, *, into: bool, manner
         return
     if isinstance(edit.at(place), Directory):
         place = (*place, found.name)
+    else:
+        edit.make_directories(GuestPath(place[:-1]), *owner)  # Behind a symlink there may be nothing yet.
     if not manner.exclude.ignores(manner.exclude.matches(os.fsdecode(found.name), ())):
         copier.leaf(found.inode, place)
 

@@ -32,6 +32,16 @@ class Stage:
         """For messages."""
         return self.start.name or str(self.index)
 
+    def origins(self) -> Sequence[str]:
+        """What its --from name."""
+        names: list[str] = []
+        for one in self.instructions:
+            if isinstance(one, ins.Copy) and one.origin is not None:
+                names.append(one.origin)
+            elif isinstance(one, ins.Run):
+                names += [mount["from"] for mount in one.mounts if "from" in mount]
+        return names
+
     def first_run(self) -> ins.Run | None:
         """Its first RUN."""
         return next((one for one in self.instructions if isinstance(one, ins.Run)), None)
@@ -45,48 +55,45 @@ class Graph:
     arguments: Mapping[str, str]
     """The ARGs before the first FROM."""
 
-    def find(self, name: str, before: int) -> int | None:
-        """The stage that `name` means where stages up to `before` are known; None where it is an image."""
+    def find(self, name: str) -> Stage | None:
+        """The stage that --from or --target means, by its name (the last one of that name) or number."""
         lowered = name.lower()
-        for stage in reversed(self.stages[:before]):
+        for stage in reversed(self.stages):
             if stage.start.name == lowered:
-                return stage.index
-        if name.isascii() and name.isdigit() and int(name) < before:
-            return int(name)
-        return None
+                return stage
+        known = name.isascii() and name.isdigit() and int(name) < len(self.stages)
+        return self.stages[int(name)] if known else None
 
     def target(self, name: str | None, dockerfile: str) -> Stage:
         """The stage to build; None: the last one. Raises BuildError."""
-        if name is None:
-            return self.stages[-1]
-        index = self.find(name, len(self.stages))
-        if index is None:
-            there = ", ".join(stage.start.name or str(stage.index) for stage in self.stages)
+        stage = self.stages[-1] if name is None else self.find(name)
+        if stage is None:
+            there = ", ".join(stage.name for stage in self.stages)
             raise BuildError(f"{dockerfile}: there is no stage {name!r}; there are: {there}")
-        return self.stages[index]
+        return stage
 
     def needed(self, target: Stage) -> tuple[Stage, ...]:
-        """The stages that `target` needs, itself among them, in the order of the Dockerfile."""
-        found: set[int] = set()
-        todo = [target.index]
-        while todo:
-            index = todo.pop()
-            if index not in found:
-                found.add(index)
-                todo += self._origins(self.stages[index])
-        return tuple(self.stages[index] for index in sorted(found))
+        """The stages that `target` needs, each after those that it needs itself, `target` last.
 
-    def _origins(self, stage: Stage) -> list[int]:
-        names: list[str] = []
-        for one in stage.instructions:
-            if isinstance(one, ins.Copy) and one.origin is not None:
-                names.append(one.origin)
-            elif isinstance(one, ins.Run):
-                names += [mount["from"] for mount in one.mounts if "from" in mount]
-        found = [self.find(name, stage.index) for name in names]
+        --from may name a later stage. Raises BuildError where stages need each other.
+        """
+        done: dict[int, Stage] = {}
+        self._visit(target, done, [])
+        return tuple(done.values())
+
+    def _visit(self, stage: Stage, done: dict[int, Stage], way: list[Stage]) -> None:
+        if stage in way:
+            circle = " -> ".join(one.name for one in [*way[way.index(stage) :], stage])
+            raise BuildError(f"{stage.start.place}: the stages need each other: {circle}")
+        if stage.index in done:
+            return
+        for name in stage.origins():
+            origin = self.find(name)
+            if origin is not None:
+                self._visit(origin, done, [*way, stage])
         if isinstance(stage.base, int):
-            found.append(stage.base)
-        return [index for index in found if index is not None]
+            self._visit(self.stages[stage.base], done, [*way, stage])
+        done[stage.index] = stage
 
 
 def make_graph(
@@ -126,8 +133,7 @@ def make_graph(
                 raise BuildError(f"{start.image}: the name of the image is empty")
             named = start.platform and words.expand(start.platform, variables)
             stage_platform = _platform(named) if named else platform
-        so_far = Graph(tuple(stages), arguments)
-        index = so_far.find(image, len(stages)) if not image.isdigit() else None
+        index = next((known.index for known in reversed(stages) if known.start.name == image.lower()), None)
         stages.append(
             Stage(
                 len(stages),

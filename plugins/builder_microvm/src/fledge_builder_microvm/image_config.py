@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
 from fledge.image.config import ImageConfig
-from fledge.values import Digest, Platform
+from fledge.values import Platform
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """What BuildKit gives an image that has no PATH."""
@@ -123,14 +123,14 @@ class ConfigDraft:
             entry["empty_layer"] = True
         self._document["history"] = [*(self._document.get("history") or ()), entry]
 
-    def render(self, diff_ids: Iterable[Digest], created: int | None) -> bytes:
+    def render(self, diff_ids: Iterable[str], created: int | None) -> bytes:
         """The document. `created`: nanoseconds since 1970; None: not said."""
         document = dict(self._document)
         document.pop("created", None)
         if created is not None:
             document["created"] = moment(created)
         document["config"] = {key: self.run[key] for key in sorted(self.run)}
-        document["rootfs"] = {"type": "layers", "diff_ids": [str(diff_id) for diff_id in diff_ids]}
+        document["rootfs"] = {"type": "layers", "diff_ids": list(diff_ids)}
         text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return text.encode("utf-8", "surrogateescape")
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 from fledge import drivers
@@ -11,8 +10,6 @@ from fledge.context import BuildContext
 from fledge.errors import BuildError
 from fledge.image.reference import candidates
 from fledge.sources import DockerfileRequest, ImageRequest, ImageSource
-from fledge.tree.layer import Layer
-from fledge.tree.merge import merge
 from fledge.tree.tree import Tree
 from fledge.values import Platform
 
@@ -20,22 +17,6 @@ from fledge_builder_microvm.host_tree import context_tree
 from fledge_builder_microvm.patterns import IgnoreRules
 
 FetchBase = Callable[[ImageRequest], ImageSource]
-
-
-@dataclass(slots=True)
-class Origin:
-    """What --from names: layers, whose tree is made when it is asked for."""
-
-    layers: Sequence[Layer]
-    epoch: int
-    _tree: Tree | None = None
-
-    @property
-    def tree(self) -> Tree:
-        """To be read only."""
-        if self._tree is None:
-            self._tree = Tree(merge(self.layers, self.epoch), self.epoch)
-        return self._tree
 
 
 class Images:

@@ -15,10 +15,10 @@ from fledge.tree.tree import Tree
 from fledge.values import ByteSize
 
 from fledge_builder_microvm import instructions as ins
+from fledge_builder_microvm.arguments import Scope
 from fledge_builder_microvm.copying import guest_path
-from fledge_builder_microvm.image_config import DEFAULT_PATH
-from fledge_builder_microvm.origins import Origin
-from fledge_builder_microvm.stage_state import StageState
+from fledge_builder_microvm.image_config import DEFAULT_PATH, ConfigDraft
+from fledge_builder_microvm.layered_tree import LayeredTree
 from fledge_builder_microvm.step_cache import fingerprint
 from fledge_builder_microvm.steps import BindMount, CacheMount, Mount, RunStep, SecretMount, TmpfsMount
 from fledge_builder_microvm.words import Words
@@ -39,7 +39,7 @@ _KEYS: Final = {
 _BOOLEANS: Final = ("readonly", "readwrite", "required")
 _SHARING: Final = ("shared", "private", "locked")
 
-FindOrigin = Callable[[str], Origin]
+FindOrigin = Callable[[str], LayeredTree]
 
 
 class RunSettler:
@@ -53,14 +53,14 @@ class RunSettler:
         self._context_tree = context_tree
         self._find_origin = find_origin
 
-    def settle(self, run: ins.Run, state: StageState) -> tuple[RunStep, Sequence[Any]]:
+    def settle(self, run: ins.Run, config: ConfigDraft, scope: Scope, epoch: int) -> tuple[RunStep, Sequence[Any]]:
         """The step, and what it depends on beside the layers below: not on secrets, caches, proxies.
 
         Raises BuildError for a mount that can't be.
         """
-        variables = state.scope.variables
-        workdir = state.config.workdir
-        argv, scripts = _command(run, state.config.shell)
+        variables = scope.variables
+        workdir = config.workdir
+        argv, scripts = _command(run, config.shell)
         environ = {"PATH": DEFAULT_PATH, **variables}
         mounts: list[Mount] = list(scripts)
         keys: list[Any] = [["script", mount.target, fingerprint(mount.inode)] for mount in scripts]
@@ -81,13 +81,13 @@ class RunSettler:
         step = RunStep(
             run.place,
             argv,
-            {**state.scope.proxies, **environ, **secrets},
+            {**scope.proxies, **environ, **secrets},
             workdir,
-            state.config.run.get("User") or "",
+            config.run.get("User") or "",
             tuple(sorted(mounts, key=lambda mount: mount.target.split("/"))),
             run.network == "default",
         )
-        return step, ("RUN", argv, sorted(environ.items()), workdir, step.user, keys, run.network, state.epoch)
+        return step, ("RUN", argv, sorted(environ.items()), workdir, step.user, keys, run.network, epoch)
 
     def _source(self, mount: _Mount) -> tuple[Directory | File, str]:
         """What a bind or cache mount shows, and what identifies it."""
@@ -100,7 +100,7 @@ class RunSettler:
             raise BuildError(f"--mount: {source} is not a file or directory of {name or 'the build context'}")
         if origin is None:
             return inode, fingerprint(inode)
-        return inode, " ".join(str(layer.diff_id) for layer in origin.layers)
+        return inode, " ".join(origin.diff_ids)
 
     def _cache(self, mount: _Mount) -> CacheMount:
         seed = self._source(mount)[0] if "from" in mount.values else None

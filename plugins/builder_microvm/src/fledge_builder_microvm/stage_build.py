@@ -23,10 +23,9 @@ from fledge_builder_microvm.settle_run import RunSettler
 from fledge_builder_microvm.step_cache import step_key
 
 if TYPE_CHECKING:
-    from fledge_builder_microvm.build import Build
+    from fledge_builder_microvm.build import Build, StageState
     from fledge_builder_microvm.graph import Stage
-    from fledge_builder_microvm.origins import Origin
-    from fledge_builder_microvm.stage_state import StageState
+    from fledge_builder_microvm.layered_tree import LayeredTree
 
 _PORTS: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?")
 _SIGNAL: Final = re.compile(r"(SIG)?(RT(MIN|MAX)([+-][0-9]{1,2})?|[A-Z][A-Z0-9]{1,8})|[0-9]{1,2}", re.IGNORECASE)
@@ -38,8 +37,10 @@ class StageBuilder:
     def __init__(self, build: Build, stage: Stage, state: StageState) -> None:
         self._build = build
         self._stage = stage
-        self._state = state
+        self._created = build.created(state)
+        self._files = state.files
         self._config = state.config
+        self._scope = state.scope
         self._words = build.dockerfile.words
         self._settler = RunSettler(build.request, self._words, build.context_tree, self._origin)
         self._number = 0
@@ -54,11 +55,11 @@ class StageBuilder:
 
     def _do(self, instruction: ins.Instruction) -> None:
         keyword = instruction.text.split(None, 1)[0]
-        before = len(self._state.layers)
+        before = len(self._files.layers)
         with telling(f"{instruction.place}: {keyword}"):
             _METHODS[type(instruction)](self, instruction)
-        has_layer = len(self._state.layers) > before
-        self._config.add_history(instruction.text, self._build.created(self._state), has_layer=has_layer)
+        has_layer = len(self._files.layers) > before
+        self._config.add_history(instruction.text, self._created, has_layer=has_layer)
 
     def _log(self, instruction: ins.Instruction, outcome: str = "") -> None:
         self._number += 1
@@ -68,10 +69,10 @@ class StageBuilder:
         self._build.context.progress.info(f"{stage}step {self._number}/{total} {instruction.text}{outcome}")
 
     def _expand(self, text: str) -> str:
-        return self._words.expand(text, self._state.scope.variables)
+        return self._words.expand(text, self._scope.variables)
 
-    def _origin(self, name: str) -> Origin:
-        return self._build.origin(name, self._stage, self._state)
+    def _origin(self, name: str) -> LayeredTree:
+        return self._build.origin(name, self._files.epoch)
 
     # What makes layers
 
@@ -80,7 +81,7 @@ class StageBuilder:
     ) -> None:
         """Puts the layer of a step on top: the one that it made before, or that of the changes that `make` makes."""
         build = self._build
-        key = step_key(self._state.layers, build.request.epoch, *settled)
+        key = step_key(self._files.diff_ids, build.request.epoch, *settled)
         layers = None if build.request.no_cache else build.cache.find(key)
         self._log(instruction, " (cached)" if layers is not None else "")
         if layers is None:
@@ -88,30 +89,30 @@ class StageBuilder:
             layers = [write_layer(build.context.store, changes, build.latest)] if changes else []
             build.cache.keep(key, layers)
         for layer in layers:
-            self._state.add(layer)
+            self._files.add(layer)
 
     def _copy(self, instruction: ins.Copy) -> None:
         origin = None if instruction.origin is None else self._origin(instruction.origin)
         step = CopyStep(
             instruction,
             self._words,
-            self._state.scope.variables,
+            self._scope.variables,
             self._config.workdir,
             origin,
             self._build.context_tree,
             self._build.context,
-            self._state.epoch,
+            self._files.epoch,
         )
-        self._layer(instruction, step.key(), lambda: step.changes(self._state.tree))
+        self._layer(instruction, step.key(), lambda: step.changes(self._files.tree))
 
     def _run(self, instruction: ins.Run) -> None:
-        step, settled = self._settler.settle(instruction, self._state)
+        step, settled = self._settler.settle(instruction, self._config, self._scope, self._files.epoch)
 
         def make() -> Sequence[Change]:
             runner = self._build.runner(self._stage.platform)
-            edit = Edit(self._state.tree)
+            edit = Edit(self._files.tree)
             edit.make_directories(guest_path(step.workdir))
-            return [*edit.changes(), *runner.run(step, self._state.tree)]
+            return [*edit.changes(), *runner.run(step, self._files.tree)]
 
         self._layer(instruction, settled, make)
 
@@ -120,14 +121,14 @@ class StageBuilder:
         user = self._config.run.get("User") or ""
 
         def make() -> Sequence[Change]:
-            edit = Edit(self._state.tree)
-            if self._state.tree.get(path) is None and user:
-                edit.make_directories(path, *find_owner(user, self._state.tree))
+            edit = Edit(self._files.tree)
+            if self._files.tree.get(path) is None and user:
+                edit.make_directories(path, *find_owner(user, self._files.tree))
             else:
                 edit.make_directories(path)
             return edit.changes()
 
-        self._layer(instruction, ("WORKDIR", str(path), user, self._state.epoch), make)
+        self._layer(instruction, ("WORKDIR", str(path), user, self._files.epoch), make)
         self._config.run["WorkingDir"] = _text(path)
 
     # What changes the config alone
@@ -139,14 +140,14 @@ class StageBuilder:
             for name, default in instruction.pairs
         ]
         for name, default in expanded:
-            self._state.scope.declare(name, default)
+            self._scope.declare(name, default)
 
     def _env(self, instruction: ins.Env) -> None:
         self._log(instruction)
         # All are replaced before one is set ("Environment replacement": the value throughout the instruction).
         for name, value in [(self._expand(name), self._expand(value)) for name, value in instruction.pairs]:
             self._config.set_env(name, value)
-            self._state.scope.environ[name] = value
+            self._scope.set(name, value)
 
     def _label(self, instruction: ins.Label) -> None:
         self._log(instruction)
@@ -177,7 +178,7 @@ class StageBuilder:
 
     def _expose(self, instruction: ins.Expose) -> None:
         self._log(instruction)
-        variables = self._state.scope.variables
+        variables = self._scope.variables
         ports: list[str] = []
         for text in (word for port in instruction.ports for word in self._words.expand_many(port, variables)):
             match = _PORTS.fullmatch(text.lower())

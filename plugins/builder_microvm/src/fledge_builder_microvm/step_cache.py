@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from fledge.store import Store
@@ -21,9 +21,9 @@ _VERSION: Final = "1"
 _KIND: Final = "dockerfile-step"
 
 
-def step_key(below: Iterable[Layer], *settled: Any) -> str:
-    """The key of a step on top of the layers `below`. `settled`: all else that it depends on, as JSON-like data."""
-    document = [_VERSION, [str(layer.diff_id) for layer in below], settled]
+def step_key(below: Sequence[str], *settled: Any) -> str:
+    """The key of a step on top of layers with the diff_ids `below`. `settled`: what else it depends on, JSON-like."""
+    document = [_VERSION, below, settled]
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
