@@ -121,6 +121,8 @@ class Volume:
         """Raises OSError, or Corrupt for what is no btrfs or uses features that are not supported."""
         self.source = FileSource(path)
         found = _superblock(self._bytes(MIRRORS[0], SUPERBLOCK_SIZE))
+        if found.total_bytes > self.source.size:
+            raise Corrupt(f"it is cut short: {self.source.size} of {found.total_bytes} bytes are there")
         self.sector = found.sectorsize
         self._node = found.nodesize
         self._uuid = found.metadata_uuid if found.incompat_flags & INCOMPAT_METADATA_UUID else found.fsid
