@@ -1,0 +1,90 @@
+"""The builder `buildkit`: an external buildkitd, on this machine or on another."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import ClassVar, Final
+
+from fledge import tools
+from fledge.errors import FledgeError
+from fledge.image.bases import base_with_transport
+from fledge.kinds import Builder
+from fledge.options import NoOptions, Options
+from fledge.sources import DockerfileRequest, ImageReference, ImageRequest, ImageSource
+from fledge_transport_archive.driver import OciArchive
+
+DEFAULT_ADDRESS: Final = "unix:///run/buildkit/buildkitd.sock"
+"""Where buildkitd listens when nothing else is said."""
+
+_PATIENCE: Final = 10.0
+"""Seconds that a buildkitd has to list its workers."""
+
+
+class Buildkit(Builder):
+    """Calls buildctl, which sends the context and gets the image back as an archive; the daemon keeps only its cache."""
+
+    options_model: ClassVar[type[Options]] = NoOptions
+
+    def obstacle(self, request: DockerfileRequest) -> str | None:
+        """See Builder.obstacle."""
+        argv = ["buildctl", "--addr", self._address, "--timeout", "5", "debug", "workers"]
+        try:
+            tools.run(argv, self.context.progress, environ=self.context.environ, timeout=_PATIENCE)
+        except tools.ProgramError:
+            return f"no buildkitd answers at {self._address}"
+        except FledgeError as error:
+            return error.message
+        if (base := base_with_transport(request.dockerfile)) is not None:
+            return f"buildkitd can't fetch the base image {base}"
+        return None
+
+    def build_image(self, request: DockerfileRequest) -> ImageSource:
+        """See Builder.build_image."""
+        context = self.context
+        with context.store.part("buildkit") as part:
+            tools.follow(
+                command(request, self._address),
+                context.progress,
+                context.progress.info,
+                what="buildctl",
+                stdout=part.fd,
+                environ=context.environ,
+            )
+            archive = ImageReference("oci-archive", part.path.name)
+            transport = OciArchive(archive.transport, NoOptions(), context)
+            return transport.fetch_image(ImageRequest(archive, request.platform, str(part.path.parent)))
+
+    @property
+    def _address(self) -> str:
+        return self.context.environ.get("FLEDGE_BUILDKIT_ADDR") or DEFAULT_ADDRESS
+
+
+def command(request: DockerfileRequest, address: str) -> list[str]:
+    """The command line that builds the request's image and writes it to stdout."""
+    argv = ["buildctl", "--addr", address, "build", "--progress=plain", "--frontend=dockerfile.v0"]
+    argv += ["--local", f"context={request.build_context}", "--local", f"dockerfile={request.dockerfile.parent}"]
+    options = {"filename": request.dockerfile.name, "platform": str(request.platform)}
+    if request.target is not None:
+        options["target"] = request.target
+    arguments = dict(request.build_args)
+    if request.epoch is not None:
+        arguments.setdefault("SOURCE_DATE_EPOCH", str(request.epoch))
+    options |= {f"build-arg:{key}": value for key, value in arguments.items()}
+    for key, value in options.items():
+        argv += ["--opt", f"{key}={value}"]
+    for key, path in request.secrets.items():
+        argv += ["--secret", _csv(f"id={key}", f"src={path}")]
+    if request.no_cache:
+        argv.append("--no-cache")
+    # The layers come over a connection that may be slow, and are compressed for it anyway; what a Dockerfile changed has
+    # the time of the epoch, where there is one.
+    rewrite = ("rewrite-timestamp=true",) if request.epoch is not None else ()
+    return [*argv, "--output", _csv("type=oci", "dest=-", *rewrite)]
+
+
+def _csv(*fields: str) -> str:
+    """A line of CSV, as which buildctl reads such a flag: a path may have a comma."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(fields)
+    return line.getvalue()

@@ -1,0 +1,90 @@
+"""The builder `docker`: the Docker Engine builds the image under a name of ours, and gives it back as an archive."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Final
+
+from fledge import tools
+from fledge.errors import BuildError, FledgeError
+from fledge.image.bases import base_with_transport
+from fledge.kinds import Builder
+from fledge.options import NoOptions, Options
+from fledge.sources import DockerfileRequest, ImageReference, ImageRequest, ImageSource
+from fledge_transport_archive.driver import DockerArchive
+
+from fledge_builder_docker.client import BUILDX, CLASSIC, Client, command, without_buildx
+from fledge_builder_docker.steps import ClassicSteps
+
+_PATIENCE: Final = 10.0
+"""Seconds that a daemon has to tell its version."""
+
+
+class Docker(Builder):
+    """Calls the docker command, which knows the user's contexts, proxies and credentials."""
+
+    options_model: ClassVar[type[Options]] = NoOptions
+
+    def obstacle(self, request: DockerfileRequest) -> str | None:
+        """See Builder.obstacle."""
+        try:
+            client = self._client()
+        except FledgeError as error:
+            return error.message
+        if request.secrets and client is CLASSIC:
+            return "secrets take BuildKit, and there is no docker buildx"
+        if (base := base_with_transport(request.dockerfile)) is not None:
+            return f"the Docker Engine can't fetch the base image {base}"
+        return None
+
+    def build_image(self, request: DockerfileRequest) -> ImageSource:
+        """See Builder.build_image."""
+        client = self._client()
+        # A name of our own: what is removed then is it, and never a name that the user gave to the same image.
+        name = f"fledge-build-{secrets.token_hex(8)}"
+        context = self.context
+        with (
+            tools.afterwards(
+                ["docker", "image", "rm", "--force"], context.progress, environ=context.environ
+            ) as clean_up,
+            context.store.part("docker-build") as part,
+        ):
+            clean_up(name)
+            self._run(client, command(client, request, name), clean_up)
+            with context.progress.stage("image from Docker"):
+                tools.follow(
+                    ["docker", "image", "save", name],
+                    context.progress,
+                    context.progress.info,
+                    what="docker image save",
+                    stdout=part.fd,
+                    environ=context.environ,
+                )
+            archive = ImageReference("docker-archive", part.path.name)
+            transport = DockerArchive(archive.transport, NoOptions(), context)
+            return transport.fetch_image(ImageRequest(archive, request.platform, str(part.path.parent)))
+
+    def _run(self, client: Client, argv: Sequence[str], clean_up: Callable[[str], None]) -> None:
+        context = self.context
+        tell = context.progress.info
+        if client is CLASSIC:
+            there = tools.run(["docker", "image", "ls", "--all", "--quiet"], context.progress, environ=context.environ)
+            tell = ClassicSteps(frozenset(there.decode().split()), clean_up, tell).line
+        environ = {**context.environ, **client.environ}
+        tools.follow(argv, context.progress, tell, what="docker build", environ=environ)
+
+    def _client(self) -> Client:
+        """What the docker command here can do. Raises BuildError when no daemon answers."""
+        environ, progress = self.context.environ, self.context.progress
+        argv = ["docker", "version", "--format", "{{json .}}"]
+        try:
+            told = json.loads(tools.run(argv, progress, environ=environ, package="docker.io", timeout=_PATIENCE))
+        except tools.ProgramError as error:
+            raise BuildError(f"no Docker daemon answers: {error.message.partition(': ')[2]}") from error
+        try:
+            tools.run(["docker", "buildx", "version"], progress, environ=environ, timeout=_PATIENCE)
+        except FledgeError:
+            return without_buildx(str(told["Client"]["Version"]))
+        return BUILDX
