@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
@@ -17,6 +16,7 @@ from fledge_builder_microvm.changes import Change
 from fledge_builder_microvm.steps import RunStep
 
 if TYPE_CHECKING:
+    from fledge.boot.console import Console
     from fledge.context import BuildContext
     from fledge_guest import Step
 
@@ -30,13 +30,11 @@ _MIB: Final = 1 << 20
 class MicrovmRunner:
     """See steps.Runner."""
 
-    def __init__(
-        self, context: BuildContext, platform: Platform, output: Callable[[bytes], None] | None = None
-    ) -> None:
-        """`output`: gets what steps print as it comes, from another thread; None: stderr does."""
+    def __init__(self, context: BuildContext, platform: Platform, tell: Callable[[str], None] | None = None) -> None:
+        """`tell`: gets each line that a step prints as it comes, from another thread; None: the log does."""
         self._context = context
         self._platform = platform
-        self._output = output or _to_stderr
+        self._tell = tell or context.progress.info
         self._hardware: Hardware | None = None
 
     def obstacle(self) -> str | None:
@@ -61,6 +59,7 @@ class MicrovmRunner:
 
         from fledge_builder_microvm.run_disks import Disks
         from fledge_builder_microvm.run_machine import Hardware, run_machine
+        from fledge_builder_microvm.run_output import Lines
         from fledge_builder_microvm.run_surroundings import surround
         from fledge_builder_microvm.run_upper import changes_of, read_scratch
 
@@ -74,12 +73,14 @@ class MicrovmRunner:
             disks = Disks(self._context, stack, made_of.resources.disk_mb * _MIB)
             scratch = disks.scratch(root.root)
             attached = [disks.lower(around.root), scratch, *disks.mounted(around.disks)]
+            lines = Lines(self._tell)
             with _placed(step):
                 console = run_machine(
-                    made_of, archive, attached, network=step.network, context=self._context, output=self._output
+                    made_of, archive, attached, network=step.network, context=self._context, output=lines.add
                 )
+                said = lines.end()
                 left = read_scratch(scratch.path)
-                _expect_success(left, console.tail(), made_of)
+                _expect_success(left, said, console, made_of)
         upper = left.root.entries[b"upper"]
         assert isinstance(upper, Directory)
         return changes_of(upper, root.root, self._context.progress)
@@ -116,22 +117,21 @@ def _placed(step: RunStep) -> Iterator[None]:
         raise BuildError(f"{step.place}: {error.message}", hint=error.hint, transcript=error.transcript) from None
 
 
-def _expect_success(left: Tree, tail: Sequence[str], made_of: Hardware) -> None:
-    """Raises BuildError for a step that failed."""
+def _expect_success(left: Tree, said: Sequence[str], console: Console, made_of: Hardware) -> None:
+    """Raises BuildError for a step that failed. `said`: its last lines."""
     from fledge_guest import STEP_STATUS
 
     file = left.root.entries.get(STEP_STATUS.encode())
     if not isinstance(file, File):
-        raise BuildError("the machine ended before the step did", transcript=tail)
+        raise BuildError("the machine ended before the step did", transcript=console.tail())
     how, _, number = file.content.read().decode("ascii").strip().partition(" ")
     if (how, number) == ("exited", "0"):
         return
-    if how == "exited":
-        raise BuildError(f"RUN ended with exit code {number}")
     hint = None
-    if any("Out of memory" in line for line in tail):
+    if any("Out of memory" in line for line in console.tail()):
         hint = f"the machine's {made_of.resources.memory_mb} MiB were used up; set FLEDGE_BUILD_MEMORY_MB to more"
-    raise BuildError(f"RUN was killed by {_signal_name(int(number))}", hint=hint)
+    end = f"ended with exit code {number}" if how == "exited" else f"was killed by {_signal_name(int(number))}"
+    raise BuildError(f"RUN {end}", hint=hint, transcript=said)
 
 
 def _signal_name(number: int) -> str:
@@ -139,8 +139,3 @@ def _signal_name(number: int) -> str:
         return f"signal {number} ({signal.Signals(number).name})"
     except ValueError:
         return f"signal {number}"
-
-
-def _to_stderr(data: bytes) -> None:
-    sys.stderr.buffer.write(data)
-    sys.stderr.buffer.flush()
