@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
+from typing import Final, NamedTuple, Protocol
 
 from fledge.output import ArtifactFile, Run
 from fledge.progress import Stage
@@ -16,11 +18,24 @@ from fledge_fs_erofs.format import (
     CHUNK_BASED,
     FLAT_INLINE,
     FLAT_PLAIN,
+    INCOMPAT_CHUNKED_FILE,
     NO_BLOCK,
 )
 
+FIRST_BLOCK: Final = 1
+"""Contents begin behind the superblock."""
+_OFFSET: Final = attrgetter("offset")
 _SETTLE: Final = 32 << 20
 """Bytes of content after which the checksum's thread may go on."""
+
+
+class FileData(NamedTuple):
+    """What is to be stored."""
+
+    content: Content
+    head: int
+    """Bytes that the inode and its xattrs take."""
+    sparse: bool
 
 
 class Stored(NamedTuple):
@@ -30,40 +45,51 @@ class Stored(NamedTuple):
     unit: int
     """i_u: the first block, or what the layout has there."""
     following: int = 0
-    """Bytes that follow the xattrs: the index and the tail."""
-    block_index: bytes = b""
+    """Bytes that follow the xattrs: first `own`, then `tail`."""
+    own: bytes = b""
     tail: Sequence[Piece] = ()
-    """The last bytes of a content."""
 
 
 EMPTY: Final = Stored(FLAT_PLAIN, NO_BLOCK)
 
 
-class PlainContents:
-    """Contents that are copied. `store` tells where they will be, `copy` brings them there."""
+class Contents(Protocol):
+    """The part of the image that holds the files' bytes, from FIRST_BLOCK on."""
 
-    def __init__(self, target: ArtifactFile, first: int) -> None:
-        """`first`: the block where they begin."""
+    incompatible: int
+    """The features that reading it takes."""
+    compression: bytes
+    """What the superblock says of the compressor; empty without one."""
+
+    @property
+    def end(self) -> int:
+        """The block behind the last one, once all is stored."""
+
+    def store(self, files: Sequence[FileData], stage: Stage) -> Iterator[Stored]:
+        """Each file's place, in order."""
+
+    def finish(self, stage: Stage) -> None:
+        """Writes what is not written yet. Everything else of the image is final by now."""
+
+
+class PlainContents:
+    """Contents that are copied: where to is known before, so all the rest can be written first."""
+
+    def __init__(self, target: ArtifactFile) -> None:
         self._target = target
         self._copies: list[Run] = []
-        self.end = first
-        """The block behind the last one."""
+        self.end = FIRST_BLOCK
+        self.incompatible = INCOMPAT_CHUNKED_FILE
+        self.compression = b""
 
-    def store(self, files: Iterable[tuple[Content, int]]) -> Iterator[Stored]:
-        """Each content's place, in order. Beside a content: how many bytes may follow its inode."""
-        for content, room in files:
-            if not content.size:
-                yield EMPTY
-            elif not content.is_sparse:
-                yield self._flat(content, room)
-            else:
-                chunked = ChunkedFile(content, self.end)
-                self.end = chunked.end
-                self._copies += chunked.copies()
-                index = chunked.index()
-                yield Stored(CHUNK_BASED, chunked.bits, len(index), index)
+    def store(self, files: Sequence[FileData], stage: Stage) -> Iterator[Stored]:
+        """See Contents."""
+        for file in files:
+            stored, self.end, copies = (place_sparse if file.sparse else place)(file, self.end)
+            self._copies += copies
+            yield stored
 
-    def copy(self, stage: Stage) -> None:
+    def finish(self, stage: Stage) -> None:
         """Copies everything, by rising offset."""
         batch: list[Run] = []
         size = 0
@@ -78,23 +104,44 @@ class PlainContents:
         self._target.copy(batch)
         stage.advance(size)
 
-    def _flat(self, content: Content, room: int) -> Stored:
-        """Whole blocks, and the rest behind the inode if there is room."""
-        size = content.size
-        rest = size % BLOCK
-        inline = 0 < rest <= room
-        whole = size - rest if inline else size
-        first = NO_BLOCK
-        if whole:
-            first = self.end
-            self.end += -(-whole >> BLOCK_BITS)
-        tail = []
-        for piece in content.pieces:
-            offset, source, start, length = piece.offset, piece.source, piece.start, piece.length
-            inside = min(length, whole - offset)
-            if inside > 0:
-                self._copies.append(((first << BLOCK_BITS) + offset, source, start, inside))
-                offset, start, length = offset + inside, start + inside, length - inside
-            if length:
-                tail.append(Piece(offset, source, start, length))
-        return Stored(FLAT_INLINE if inline else FLAT_PLAIN, first, rest if inline else 0, b"", tail)
+
+def place(file: FileData, first: int) -> tuple[Stored, int, list[Run]]:
+    """Whole blocks from `first` on, and the rest behind the inode if there is room.
+
+    Returns where that is, the block behind it, and what is to be copied.
+    """
+    content = file.content
+    size = content.size
+    rest = size % BLOCK
+    inline = 0 < rest <= BLOCK - file.head
+    whole = size - rest if inline else size
+    base = first << BLOCK_BITS
+    copies = [(base + piece.offset, piece.source, piece.start, piece.length) for piece in cut(content, 0, whole)]
+    stored = Stored(
+        FLAT_INLINE if inline else FLAT_PLAIN,
+        first if whole else NO_BLOCK,
+        rest if inline else 0,
+        tail=cut(content, whole, size) if inline else (),
+    )
+    return stored, first + -(-whole >> BLOCK_BITS), copies
+
+
+def place_sparse(file: FileData, first: int) -> tuple[Stored, int, list[Run]]:
+    """As `place`, for a file with holes, which stay holes."""
+    chunked = ChunkedFile(file.content, first)
+    index = chunked.index()
+    return Stored(CHUNK_BASED, chunked.bits, len(index), index), chunked.end, list(chunked.copies())
+
+
+def cut(content: Content, start: int, end: int) -> list[Piece]:
+    """The pieces of the bytes from `start` to `end`."""
+    pieces = content.pieces
+    found = []
+    for index in range(bisect_right(pieces, start, key=_OFFSET, lo=1) - 1, len(pieces)):
+        piece = pieces[index]
+        if piece.offset >= end:
+            break
+        first, last = max(start, piece.offset), min(end, piece.offset + piece.length)
+        if first < last:
+            found.append(Piece(first, piece.source, piece.start + first - piece.offset, last - first))
+    return found

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fledge.plan import BuildPlan
     from fledge.tree.tree import Tree
 
+    from fledge_fs_erofs.contents import Contents
+
 
 class Erofs(Filesystem):
     """Read-only, quick to write and to mount; the guest puts a tmpfs over it."""
@@ -30,6 +32,7 @@ class Erofs(Filesystem):
 
     def import_ahead(self) -> None:
         """See kinds.Filesystem.import_ahead."""
+        import fledge_fs_erofs.lz4_contents
         import fledge_fs_erofs.writer  # noqa: F401
 
     @hookimpl
@@ -40,8 +43,22 @@ class Erofs(Filesystem):
         from fledge_fs_erofs.writer import write_image
 
         time = tree.epoch if plan.epoch is None else plan.epoch * 1_000_000_000
-        target.finish(write_image(tree, target, time, self.context.progress))
+        size = write_image(tree, target, self._contents(target), time, self.context.progress)
+        target.finish(size)
         return Artifact(target, self.name, tree)
+
+    def _contents(self, target: ArtifactFile) -> Contents:
+        if self.options.compression == "none":
+            from fledge_fs_erofs.contents import PlainContents
+
+            return PlainContents(target)
+        from fledge_fs_erofs.lz4_contents import Lz4Contents
+
+        return Lz4Contents(target, self.options.compression_level or 0, self.context.jobs)
+
+    def held_mtime(self, mtime: int) -> int:
+        """Nanoseconds, and seconds of 64 bits."""
+        return min(max(mtime, -(1 << 63) * 10**9), (1 << 63) * 10**9 - 1)
 
     @classmethod
     def recognizes(cls, head: bytes) -> bool:

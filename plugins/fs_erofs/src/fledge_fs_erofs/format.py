@@ -39,7 +39,15 @@ INCOMPAT_COMPRESSION_CONFIGS: Final = 1 << 1
 INCOMPAT_CHUNKED_FILE: Final = 1 << 2
 INCOMPAT_ZTAILPACKING: Final = 1 << 4
 """The last pcluster of a file may be inline."""
-KNOWN_INCOMPAT: Final = INCOMPAT_CHUNKED_FILE
+KNOWN_INCOMPAT: Final = (
+    INCOMPAT_LZ4_0PADDING | INCOMPAT_COMPRESSION_CONFIGS | INCOMPAT_CHUNKED_FILE | INCOMPAT_ZTAILPACKING
+)
+
+ALGORITHM_LZ4: Final = 0
+"""Also its bit in the superblock's compression algorithms."""
+LZ4_CONFIG: Final = Struct("<HHH10x")
+"""size of the rest, how far back a match may lie, most blocks of a pcluster."""
+LZ4_MAX_DISTANCE: Final = (1 << 16) - 1
 
 # Inodes
 
@@ -69,6 +77,36 @@ CHUNK_BITS_MASK: Final = 0x1F
 """Of i_u: log2 of a chunk's blocks."""
 CHUNK_INDEXES: Final = 0x20
 """Of i_u: the addresses have 8 bytes each, with a device's number."""
+
+# Compressed files
+#
+# The data are cut into pclusters, physical ones, each of which holds an extent of the file and takes whole blocks. The
+# index has an entry for each lcluster, a logical one: BLOCK bytes of the file. HEAD is where an extent begins, PLAIN
+# where one begins that is not compressed and has one block, NONHEAD whatever lies between.
+
+MAP_HEADER: Final = Struct("<2xHHBB")
+"""Aligned to INDEX_ALIGN. bytes of the inline pcluster, advise, algorithms, log2 of an lcluster's blocks."""
+FULL_INDEX_PADDING: Final = 8
+"""Between the header and the entries of COMPRESSED_FULL."""
+INDEX_ALIGN: Final = 8
+LCLUSTER_HEAD: Final = Struct("<HHI")
+"""type, where in the lcluster the extent begins, first block of the pcluster."""
+LCLUSTER_NONHEAD: Final = Struct("<H2xHH")
+"""type, lclusters back to the head, lclusters on to the next head."""
+PLAIN: Final = 0
+HEAD: Final = 1
+NONHEAD: Final = 2
+BLOCK_COUNT: Final = 1 << 11
+"""In the first NONHEAD of an extent, which need not say how far the head is: how many blocks the pcluster has."""
+ADVISE_COMPACTED_2B: Final = 1 << 0
+ADVISE_BIG_PCLUSTER: Final = 1 << 1
+ADVISE_BIG_PCLUSTER_2: Final = 1 << 2
+"""The same for a second algorithm, which mkfs.erofs also sets where there is none."""
+ADVISE_INLINE_PCLUSTER: Final = 1 << 3
+
+MAX_PCLUSTER: Final = 1 << 20
+MAX_EXTENT: Final = 12 << 20
+"""The kernel's limits: what a pcluster takes (Z_EROFS_PCLUSTER_MAX_SIZE), and what it may stand for (..._MAX_DSIZE)."""
 
 # Directories
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -66,14 +67,15 @@ class Metadata:
 
     def write(self, target: ArtifactFile) -> bytes:
         """Writes it all, and returns a sha256 of it."""
-        out = Stream(target, self.shared_xattrs << BLOCK_BITS)
+        sha256 = hashlib.sha256()
+        out = Stream(target, self.shared_xattrs << BLOCK_BITS, sha256.update)
         out.append(self._xattrs.shared)
         out.fill(self.listed << BLOCK_BITS)
         self._write_listed(out)
         self._write_inodes(out)
         out.fill(self.end << BLOCK_BITS)
         out.flush()
-        return out.digest()
+        return sha256.digest()
 
     def _place(self, files: Iterator[Stored]) -> None:
         stored, nids = self._stored, self._nids
@@ -151,7 +153,7 @@ class Metadata:
                     links[number],
                 )
                 + attributes
-                + data.block_index
+                + data.own
                 + listed
             )
             for piece in data.tail:

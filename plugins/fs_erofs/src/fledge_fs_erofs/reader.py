@@ -12,6 +12,7 @@ from fledge.tree.inode import BlockDevice, CharDevice, Directory, Fifo, File, In
 from fledge.tree.tree import Tree
 
 from fledge_fs_erofs import format as fs
+from fledge_fs_erofs.compressed import CompressedSource
 from fledge_fs_erofs.corrupt import Corrupt
 from fledge_fs_erofs.image import Image, RawInode
 
@@ -86,6 +87,8 @@ class _Reader:
             return self._flat(raw)
         if raw.layout == fs.CHUNK_BASED:
             return self._chunked(raw)
+        if raw.layout in (fs.COMPRESSED_FULL, fs.COMPRESSED_COMPACT):
+            return self._compressed(raw)
         raise Corrupt(f"inode {raw.nid} has the unknown layout {raw.layout}")
 
     def _flat(self, raw: RawInode) -> Content:
@@ -121,6 +124,12 @@ class _Reader:
             else:
                 pieces.append(Piece(offset, image.source, place, length))
         return Content(raw.size, pieces)
+
+    def _compressed(self, raw: RawInode) -> Content:
+        if not self._image.superblock.incompatible & fs.INCOMPAT_LZ4_0PADDING:
+            raise Corrupt("its compressed data do not tell where they end, which is not supported")
+        self._image.check(raw.behind, raw.blocks * 2)
+        return Content.whole(CompressedSource(self._image, raw))
 
 
 def _device(encoded: int) -> tuple[int, int]:

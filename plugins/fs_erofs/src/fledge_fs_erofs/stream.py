@@ -1,8 +1,8 @@
-"""Writing one thing behind the other: in large pieces, with a checksum over all of it."""
+"""Writing one thing behind the other, gathered into large writes."""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from fledge.output import ArtifactFile
@@ -16,13 +16,13 @@ _MAX_HELD: Final = 64
 class Stream:
     """A part of the image that is written from front to back."""
 
-    def __init__(self, target: ArtifactFile, offset: int) -> None:
-        """`offset`: where it begins (bytes)."""
+    def __init__(self, target: ArtifactFile, offset: int, observe: Callable[[bytes], object] | None = None) -> None:
+        """`offset`: where it begins (bytes). `observe`: called with all that is written, in order."""
         self._target = target
         self._written = offset
         self._parts: list[bytes | memoryview] = []
         self._held: list[Piece] = []
-        self._sha256 = hashlib.sha256()
+        self._observe = observe
         self.position = offset
         """Where the next byte goes."""
 
@@ -45,25 +45,28 @@ class Stream:
         """Adds zeros up to `offset`."""
         self.append(bytes(offset - self.position))
 
+    def skip(self, offset: int) -> None:
+        """Goes on at `offset`: what lies between is none of its business."""
+        self.flush()
+        self.position = self._written = offset
+
     def flush(self) -> None:
         """Writes what is gathered."""
         data = b"".join(self._parts)
-        self._sha256.update(data)
+        if self._observe is not None:
+            self._observe(data)
         self._target.write(self._written, data)
         self._parts = []
         self._written = self.position
-        self._release()
-
-    def _release(self) -> None:
-        """Gives back what the pieces mapped, of each source in one go."""
-        spans: dict[int, tuple[Source, int, int]] = {}
-        for piece in self._held:
-            source, first, last = spans.get(id(piece.source), (piece.source, piece.start, piece.start))
-            spans[id(source)] = source, min(first, piece.start), max(last, piece.start + piece.length)
-        for source, first, last in spans.values():
-            source.release(first, last - first)
+        release(self._held)
         self._held = []
 
-    def digest(self) -> bytes:
-        """sha256 over all that was written."""
-        return self._sha256.digest()
+
+def release(pieces: Iterable[Piece]) -> None:
+    """Gives back what the pieces mapped, of each source in one go."""
+    spans: dict[int, tuple[Source, int, int]] = {}
+    for piece in pieces:
+        source, first, last = spans.get(id(piece.source), (piece.source, piece.start, piece.start))
+        spans[id(source)] = source, min(first, piece.start), max(last, piece.start + piece.length)
+    for source, first, last in spans.values():
+        source.release(first, last - first)

@@ -13,7 +13,7 @@ from fledge_fs_erofs.corrupt import Corrupt
 
 @dataclass(frozen=True, slots=True)
 class Superblock:
-    """Addresses are those of blocks. `time`: ns since 1970. `compression`: what follows the superblock."""
+    """Addresses are those of blocks. `time`: ns since 1970."""
 
     incompatible: int
     root: int
@@ -23,6 +23,8 @@ class Superblock:
     metadata: int
     shared_xattrs: int
     uuid: bytes
+    compression: bytes = b""
+    """The configuration of lz4; empty where nothing is compressed."""
 
     def encode(self) -> bytes:
         """The first block of the image."""
@@ -43,7 +45,7 @@ class Superblock:
             self.uuid,
             b"",
             self.incompatible,
-            0,
+            1 << fs.ALGORITHM_LZ4 if self.compression else 0,
             0,
             0,
             0,
@@ -51,7 +53,7 @@ class Superblock:
             0,
             0,
         )
-        return seal(record)
+        return seal(record + self.compression)
 
     @classmethod
     def decode(cls, block: bytes) -> Self:
@@ -75,7 +77,7 @@ class Superblock:
             uuid,
             _,
             incompatible,
-            _,
+            algorithms,
             devices,
             _,
             directory_bits,
@@ -91,6 +93,8 @@ class Superblock:
             raise Corrupt("the superblock's checksum is wrong")
         if incompatible & ~fs.KNOWN_INCOMPAT or devices:
             raise Corrupt(f"it has features that are not supported ({incompatible & ~fs.KNOWN_INCOMPAT:#x})")
+        if incompatible & fs.INCOMPAT_COMPRESSION_CONFIGS and algorithms != 1 << fs.ALGORITHM_LZ4:
+            raise Corrupt(f"it is compressed with the algorithms {algorithms:#x}; only lz4 can be read")
         time = seconds * 1_000_000_000 + nanoseconds
         return cls(incompatible, root, inodes, time, blocks, metadata, shared_xattrs, uuid)
 

@@ -8,18 +8,15 @@ from fledge.progress import Progress
 from fledge.tree.inode import File
 from fledge.tree.tree import Tree
 
-from fledge_fs_erofs import format as fs
-from fledge_fs_erofs.contents import PlainContents
+from fledge_fs_erofs.contents import FIRST_BLOCK, Contents, FileData
+from fledge_fs_erofs.format import BLOCK_BITS, INODE, MAX_BLOCKS
 from fledge_fs_erofs.inventory import Inventory
 from fledge_fs_erofs.metadata import Metadata
 from fledge_fs_erofs.superblock import Superblock
 from fledge_fs_erofs.xattrs import XattrTable
 
-_FIRST = 1
-"""The block behind the superblock's."""
 
-
-def write_image(tree: Tree, target: ArtifactFile, time: int, progress: Progress) -> int:
+def write_image(tree: Tree, target: ArtifactFile, contents: Contents, time: int, progress: Progress) -> int:
     """Writes the image and returns its size. `time`: ns since 1970, for the filesystem itself.
 
     Raises BuildError, with the path, for what erofs can't hold.
@@ -27,19 +24,18 @@ def write_image(tree: Tree, target: ArtifactFile, time: int, progress: Progress)
     inventory = Inventory(tree)
     xattrs = XattrTable(inventory)
     files = [
-        (inode.content, fs.BLOCK - fs.INODE.size - len(xattrs.encoded.get(number, b"")))
+        FileData(inode.content, INODE.size + len(xattrs.encoded.get(number, b"")), inode.content.is_sparse)
         for number, inode in enumerate(inventory.inodes)
         if isinstance(inode, File)
     ]
-    with progress.stage("writing erofs", sum(content.size for content, _ in files)) as stage:
-        contents = PlainContents(target, _FIRST)
-        stored = list(contents.store(files))
+    with progress.stage("writing erofs", sum(file.content.size for file in files)) as stage:
+        stored = list(contents.store(files, stage))
         metadata = Metadata(inventory, xattrs, stored, contents.end)
-        if metadata.end > fs.MAX_BLOCKS:
-            raise BuildError(f"the image takes {metadata.end} blocks of 4 KiB; erofs holds {fs.MAX_BLOCKS}")
+        if metadata.end > MAX_BLOCKS:
+            raise BuildError(f"the image would have {metadata.end} blocks of 4 KiB; erofs holds {MAX_BLOCKS}")
         digest = metadata.write(target)
         superblock = Superblock(
-            incompatible=fs.INCOMPAT_CHUNKED_FILE if any(each.layout == fs.CHUNK_BASED for each in stored) else 0,
+            incompatible=contents.incompatible,
             root=metadata.root,
             inodes=len(inventory.inodes),
             time=time,
@@ -47,11 +43,12 @@ def write_image(tree: Tree, target: ArtifactFile, time: int, progress: Progress)
             metadata=metadata.inodes,
             shared_xattrs=metadata.shared_xattrs,
             uuid=_uuid(digest),
+            compression=contents.compression,
         )
         target.write(0, superblock.encode())
-        target.settled(_FIRST << fs.BLOCK_BITS)
-        contents.copy(stage)
-    return metadata.end << fs.BLOCK_BITS
+        target.settled(FIRST_BLOCK << BLOCK_BITS)
+        contents.finish(stage)
+    return metadata.end << BLOCK_BITS
 
 
 def _uuid(digest: bytes) -> bytes:

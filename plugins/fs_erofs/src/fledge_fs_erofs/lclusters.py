@@ -1,0 +1,62 @@
+"""The index of a compressed file: which pcluster holds which of its blocks (COMPRESSED_FULL)."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from fledge_fs_erofs.format import (
+    ADVISE_BIG_PCLUSTER,
+    ADVISE_INLINE_PCLUSTER,
+    ALGORITHM_LZ4,
+    BLOCK,
+    BLOCK_COUNT,
+    FULL_INDEX_PADDING,
+    HEAD,
+    INDEX_ALIGN,
+    LCLUSTER_HEAD,
+    LCLUSTER_NONHEAD,
+    MAP_HEADER,
+    NONHEAD,
+    PLAIN,
+)
+
+
+def index_size(size: int, head: int) -> int:
+    """Bytes of the index of a file of `size` bytes. `head`: those that the inode and its xattrs take."""
+    lclusters = -(-size // BLOCK)
+    return -head % INDEX_ALIGN + MAP_HEADER.size + FULL_INDEX_PADDING + lclusters * LCLUSTER_HEAD.size
+
+
+class Index:
+    """The entries, as extents are added from the front of the file. All extents begin where an lcluster does."""
+
+    def __init__(self) -> None:
+        self._entries: list[bytes] = []
+        self.compressed = False
+        """Whether there is an extent that is."""
+
+    def add_compressed(self, length: int, first: int, blocks: int) -> None:
+        """An extent of `length` bytes in `blocks` blocks from `first` on; `blocks` is 1 for what is inline."""
+        lclusters = -(-length // BLOCK)
+        self.compressed = True
+        self._entries.append(LCLUSTER_HEAD.pack(HEAD, 0, first))
+        if lclusters > 1:
+            self._entries.append(LCLUSTER_NONHEAD.pack(NONHEAD, BLOCK_COUNT | blocks, lclusters - 1))
+            self._entries.append(_further(lclusters))
+
+    def add_plain(self, length: int, first: int) -> None:
+        """An extent for each block of `length` bytes."""
+        blocks = range(first, first - (-length // BLOCK))
+        self._entries += [LCLUSTER_HEAD.pack(PLAIN, 0, block) for block in blocks]
+
+    def encode(self, head: int, inline: int) -> bytes:
+        """What follows the xattrs. `head`: as for index_size; `inline`: bytes of the last extent, if it is inline."""
+        advise = ADVISE_BIG_PCLUSTER | (ADVISE_INLINE_PCLUSTER if inline else 0)
+        header = MAP_HEADER.pack(inline, advise, ALGORITHM_LZ4, 0)
+        return b"".join((bytes(-head % INDEX_ALIGN), header, bytes(FULL_INDEX_PADDING), *self._entries))
+
+
+@cache
+def _further(lclusters: int) -> bytes:
+    """The entries of an extent of so many, from the third one on."""
+    return b"".join([LCLUSTER_NONHEAD.pack(NONHEAD, back, lclusters - back) for back in range(2, lclusters)])

@@ -1,0 +1,157 @@
+"""File contents compressed with lz4: clusters of 128 KiB, each of which becomes a pcluster of as few blocks as it takes.
+
+What does not get smaller is stored as it is. The last cluster of a file follows the inode where there is room, which
+saves half a block a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import Final
+
+import lz4.block  # type: ignore[import-untyped]
+from fledge.output import ArtifactFile
+from fledge.progress import Stage
+from fledge.tree.content import Content, Piece
+
+from fledge_fs_erofs import format as fs
+from fledge_fs_erofs.contents import EMPTY, FIRST_BLOCK, FileData, Stored, cut, place_sparse
+from fledge_fs_erofs.lclusters import Index, index_size
+from fledge_fs_erofs.stream import Stream, release
+from fledge_fs_erofs.workers import ordered
+
+CLUSTER: Final = 128 << 10
+"""Bytes that are compressed as one."""
+_MAX_BLOCKS: Final = CLUSTER // fs.BLOCK
+_BATCH: Final = 1 << 20
+"""Bytes that are worth handing to a thread."""
+_WINDOW_PER_JOB: Final = 4
+
+_Cluster = tuple[Content, int, int]
+"""A content, and from where to where."""
+
+
+class Lz4Contents:
+    """Contents that are compressed and written as they come."""
+
+    def __init__(self, target: ArtifactFile, level: int, jobs: int) -> None:
+        """`level`: 0 is lz4's fast mode, more is lz4hc. `jobs`: worker threads, which never change the bytes."""
+        self._target = target
+        self._options = {"mode": "high_compression", "compression": level} if level else {"mode": "default"}
+        self._jobs = jobs
+        self._out = Stream(target, FIRST_BLOCK << fs.BLOCK_BITS)
+        self.incompatible = (
+            fs.INCOMPAT_LZ4_0PADDING
+            | fs.INCOMPAT_COMPRESSION_CONFIGS
+            | fs.INCOMPAT_CHUNKED_FILE
+            | fs.INCOMPAT_ZTAILPACKING
+        )
+        self.compression = fs.LZ4_CONFIG.pack(fs.LZ4_CONFIG.size - 2, fs.LZ4_MAX_DISTANCE, _MAX_BLOCKS)
+
+    @property
+    def end(self) -> int:
+        """See Contents."""
+        return self._out.position >> fs.BLOCK_BITS
+
+    def store(self, files: Sequence[FileData], stage: Stage) -> Iterator[Stored]:
+        """See Contents."""
+        pool = ThreadPoolExecutor(self._jobs, "fledge-erofs")
+        try:
+            batches = ordered(pool, self._compress, _batches(files), self._jobs * _WINDOW_PER_JOB)
+            compressed = chain.from_iterable(batches)
+            for file in files:
+                if not file.content.size:
+                    yield EMPTY
+                elif file.sparse:
+                    yield self._store_sparse(file)
+                else:
+                    yield self._store(file, compressed)
+                stage.advance(file.content.size)
+        finally:
+            pool.shutdown(cancel_futures=True)
+        self._out.flush()
+
+    def finish(self, stage: Stage) -> None:
+        """See Contents. Everything is written."""
+
+    def _compress(self, clusters: Sequence[_Cluster]) -> list[bytes]:
+        """Each cluster compressed; empty where it does not get smaller."""
+        found = []
+        used: list[Piece] = []
+        for content, start, end in clusters:
+            pieces = cut(content, start, end)
+            views = [piece.source.view(piece.start, piece.length) for piece in pieces]
+            data = views[0] if len(views) == 1 else b"".join(views)
+            compressed = lz4.block.compress(data, store_size=False, **self._options)
+            found.append(compressed if len(compressed) < end - start else b"")
+            used += pieces
+        release(used)
+        return found
+
+    def _store(self, file: FileData, compressed: Iterator[bytes]) -> Stored:
+        content, head, _ = file
+        size = content.size
+        first = self.end
+        index = Index()
+        with_index = head + index_size(size, head)
+        packed = b""
+        rest = 0
+        for start, end in _clusters(size):
+            data = next(compressed)
+            last = end == size
+            if data and last and with_index + len(data) <= fs.BLOCK and with_index - head + len(data) < end - start:
+                index.add_compressed(end - start, fs.NO_BLOCK, 1)
+                packed = data
+            elif data and _blocks(len(data)) < _blocks(end - start):
+                index.add_compressed(end - start, self.end, _blocks(len(data)))
+                # Zeros in front: that is how the kernel finds where the data begin.
+                self._out.fill((self.end + _blocks(len(data)) << fs.BLOCK_BITS) - len(data))
+                self._out.append(data)
+            else:
+                rest = end % fs.BLOCK if last else 0
+                if rest > fs.BLOCK - (with_index if index.compressed else head):
+                    rest = 0
+                index.add_plain(end - start, self.end)
+                for piece in cut(content, start, end - rest):
+                    self._out.append_piece(piece)
+                self._out.fill(_blocks(self._out.position) << fs.BLOCK_BITS)
+        blocks = self.end - first
+        tail = cut(content, size - rest, size)
+        if not index.compressed:
+            return Stored(fs.FLAT_INLINE if rest else fs.FLAT_PLAIN, first if blocks else fs.NO_BLOCK, rest, tail=tail)
+        own = index.encode(head, len(packed) + rest) + packed
+        return Stored(fs.COMPRESSED_FULL, blocks, len(own) + rest, own, tail)
+
+    def _store_sparse(self, file: FileData) -> Stored:
+        stored, end, copies = place_sparse(file, self.end)
+        self._target.copy(copies)
+        self._out.skip(end << fs.BLOCK_BITS)
+        return stored
+
+
+def _clusters(size: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, size, CLUSTER):
+        yield start, min(start + CLUSTER, size)
+
+
+def _batches(files: Sequence[FileData]) -> Iterator[list[_Cluster]]:
+    """The clusters of all files that are compressed, in portions that are worth handing to a thread."""
+    batch: list[_Cluster] = []
+    size = 0
+    for content, _, sparse in files:
+        if sparse:
+            continue
+        for start, end in _clusters(content.size):
+            batch.append((content, start, end))
+            size += end - start
+            if size >= _BATCH:
+                yield batch
+                batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _blocks(size: int) -> int:
+    return -(-size >> fs.BLOCK_BITS)
