@@ -26,6 +26,7 @@ from fledge.tree.inode import (
 from fledge.tree.tree import Tree
 from fledge_fs_ext4.driver import Ext4
 from fledge_fs_ext4.reader import read_tree
+from fledge_fs_ext4.volume import Volume
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -59,6 +60,21 @@ def test_what_was_read_is_packed_into_the_same_bytes(pack: Pack) -> None:
     one = pack(hard_tree(), "one.img", epoch=1, size_buffer_mb=2)
     two = pack(read_tree(one), "two.img", epoch=1, size_buffer_mb=2)
     assert two.read_bytes() == one.read_bytes()
+
+
+def test_what_a_kernel_made_of_our_image_is_read(pack: Pack) -> None:
+    """Its folders grow from a list into an index, whose root keeps traces of the list."""
+    image = pack(Tree(Directory(0o755)), size_buffer_mb=16, journal=False)
+    names = {f"name-{i}".encode() for i in range(500)}
+    with mounted(image, "ext4", writable=True) as folder:
+        (folder / "grown").mkdir()
+        for name in names:
+            (folder / "grown" / name.decode()).write_bytes(name)
+        assert not Volume(image).clean
+    assert Volume(image).clean
+    grown = read_tree(image).root.entries[b"grown"]
+    assert isinstance(grown, Directory)
+    assert {inode.content.read() for inode in grown.entries.values() if isinstance(inode, File)} == names
 
 
 def test_holes_are_still_holes(pack: Pack) -> None:
