@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from fledge.tree.content import Content, Source
 
-from fledge_fs_btrfs.format import MAX_INLINE, SECTOR, SECTOR_BITS
+from fledge_fs_btrfs.format import SECTOR, SECTOR_BITS
 from fledge_fs_btrfs.space import Run
 
 Extent = tuple[int, int, int]
@@ -14,11 +14,6 @@ Extent = tuple[int, int, int]
 
 Copy = tuple[int, Source, int, int]
 """Bytes to copy: see ArtifactFile.copy."""
-
-
-def is_inline(content: Content) -> bool:
-    """Whether the bytes stand in the tree."""
-    return content.size <= MAX_INLINE and bool(content.pieces)
 
 
 def data_runs(content: Content) -> list[Run]:

@@ -9,7 +9,7 @@ from fledge.hookspecs import hookimpl
 from fledge.kinds import Filesystem
 from fledge.options import DiskOptions
 
-from fledge_fs_btrfs.format import MAGIC, MAGIC_OFFSET, SECTOR_BITS
+from fledge_fs_btrfs.format import MAGIC, MAGIC_OFFSET, MTIME_MAX, MTIME_MIN, SECTOR_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ class Btrfs(Filesystem):
 
     def held_mtime(self, mtime: int) -> int:
         """Nanoseconds, and seconds of 64 bits."""
-        return min(max(mtime, -(1 << 63) * 10**9), (1 << 63) * 10**9 - 1)
+        return min(max(mtime, MTIME_MIN), MTIME_MAX)
 
     @classmethod
     def recognizes(cls, head: bytes) -> bool:

@@ -113,6 +113,9 @@ ENTRY_TYPES: Final = {
     stat.S_IFLNK: 7,
 }
 
+MTIME_MIN: Final = -(1 << 63) * 10**9
+MTIME_MAX: Final = (1 << 63) * 10**9 - 1
+"""ns: seconds have 64 bits and a sign."""
 MAX_NAME: Final = 255
 MAX_LINKS: Final = 65_535
 """BTRFS_LINK_MAX"""
@@ -196,18 +199,10 @@ MAGIC: Final = b"_BHRfS_M"
 MAGIC_OFFSET: Final = MIRRORS[0] + 0x40
 SYSTEM_CHUNKS: Final = 2048
 
-SUPERBLOCK: Final = struct.Struct(
-    "<16sQQ8sQQQQQQQQQ"  # fsid bytenr flags magic generation root chunk_root log_root log_root_transid total_bytes
-    #                      bytes_used root_dir_objectid num_devices
-    "IIIIIQQQQHBBB"  # sectorsize nodesize leafsize stripesize sys_chunk_array_size chunk_root_generation compat_flags
-    #                  compat_ro_flags incompat_flags csum_type root_level chunk_root_level log_root_level
-    "98s256sQQ16s224x"  # dev_item label cache_generation uuid_tree_generation metadata_uuid
-    "2048s672s565x"  # sys_chunk_array super_roots
-)
-"""After the checksum."""
+SUPERBLOCK: Final = struct.Struct("<16sQQ8s9Q5I4QH3B98s256sQQ16s224x2048s672s565x")
+"""After the checksum: the fields of superblock.Superblock."""
 assert CHECKSUM_SIZE + SUPERBLOCK.size == SUPERBLOCK_SIZE
 SUPER_FLAG_WRITTEN: Final = 1
-BACKUP_ROOTS: Final = 4
 BACKUP_ROOT: Final = struct.Struct("<QQQQQQQQQQQQQQQ32xBBBBBB10x")
 """tree_root and its generation, likewise chunk_root, extent_root, fs_root, dev_root and csum_root; total_bytes
 bytes_used num_devices; the levels of the six"""

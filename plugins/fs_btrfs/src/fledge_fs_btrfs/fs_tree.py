@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fledge.tree.content import Content, Source
-from fledge.tree.inode import Device, Directory, File, Symlink
+from fledge.tree.inode import Device, File, Inode, Symlink
 
 from fledge_fs_btrfs.contents import Copy, Extent, copies, data_runs
 from fledge_fs_btrfs.format import (
@@ -21,6 +21,8 @@ from fledge_fs_btrfs.format import (
     INODE_ITEM,
     INODE_REF,
     MAX_INLINE,
+    MTIME_MAX,
+    MTIME_MIN,
     REF,
     REGULAR,
     REGULAR_EXTENT,
@@ -37,7 +39,6 @@ DataExtent = tuple[int, int, int, int]
 """Bytenr, length, the inode number it belongs to, and its offset in the file; all but the number in bytes."""
 
 _SECOND = 1_000_000_000
-_TIME_MIN, _TIME_MAX = -(1 << 63), (1 << 63) - 1
 _ONE: tuple[int, list[Item]] = (1, [])
 _RELEASE = 256
 """Inline contents after which their sources are released: a fault may map many pages around the one it is for."""
@@ -50,6 +51,7 @@ class FsTree:
         self._found = found
         self._space = space
         self._tree = tree
+        self._inline = _InlineReader()
         self.copies: list[Copy] = []
         """By rising offset in the image."""
         self.extents: list[DataExtent] = []
@@ -59,36 +61,18 @@ class FsTree:
         """All items; the tree is still to be finished."""
         found, add = self._found, self._tree.add
         pack_inode, pack_ref = INODE.pack, REF.pack
-        inline = _InlineReader()
         for ino, (inode, (parent, index, name)) in enumerate(zip(found.inodes, found.names, strict=True), FIRST_INO):
-            size = occupied = device = 0
-            extents: Sequence[Extent] = ()
-            data = b""
-            if isinstance(inode, File):
-                content = inode.content
-                size = content.size
-                if size > MAX_INLINE:
-                    extents = self._place(ino, content)
-                    occupied = sum([extent[2] for extent in extents]) << SECTOR_BITS
-                elif content.pieces:
-                    data = inline.read(content)
-                    occupied = size
-            elif isinstance(inode, Directory):
-                size = found.folders[ino].size
-            elif isinstance(inode, Symlink):
-                data = inode.target
-                size = occupied = len(data)
-            elif isinstance(inode, Device):
-                device = inode.major << 20 | inode.minor
-            seconds, nanoseconds = divmod(inode.mtime, _SECOND)
-            if not _TIME_MIN <= seconds <= _TIME_MAX:
-                seconds, nanoseconds = (_TIME_MIN, 0) if seconds < 0 else (_TIME_MAX, _SECOND - 1)
+            folder = found.folders.get(ino)
+            size, occupied, device, extents = self._contents(ino, inode)
             links, references = found.references.get(ino, _ONE)
-            time = (seconds, nanoseconds)
+            mtime = inode.mtime
+            if not MTIME_MIN <= mtime <= MTIME_MAX:
+                mtime = MTIME_MIN if mtime < 0 else MTIME_MAX
+            time = divmod(mtime, _SECOND)
             item = pack_inode(
                 GENERATION,
                 GENERATION,
-                size,
+                folder.size if folder else size,
                 occupied,
                 0,
                 links,
@@ -106,25 +90,41 @@ class FsTree:
             add(ino, INODE_ITEM, 0, item)
             if not references:
                 add(ino, INODE_REF, parent, pack_ref(index, len(name)) + name)
-            for kind, offset, refs in references:
-                add(ino, kind, offset, refs)
+            for kind, offset, item in references:
+                add(ino, kind, offset, item)
             if inode.xattrs:
                 for offset, item in found.xattrs[ino]:
                     add(ino, XATTR_ITEM, offset, item)
-            if isinstance(inode, Directory):
-                folder = found.folders[ino]
-                for offset, entry in folder.by_hash:
-                    add(ino, DIR_ITEM, offset, entry)
-                for offset, entry in enumerate(folder.entries, FIRST_INDEX):
-                    add(ino, DIR_INDEX, offset, entry)
-            elif data:
-                add(ino, EXTENT_DATA, 0, FILE_EXTENT.pack(GENERATION, len(data), 0, 0, 0, INLINE) + data)
-            else:
-                for first, start, count in extents:
-                    add(
-                        ino, EXTENT_DATA, first << SECTOR_BITS, _file_extent(start << SECTOR_BITS, count << SECTOR_BITS)
-                    )
-        inline.release()
+            if folder:
+                for offset, item in folder.by_hash:
+                    add(ino, DIR_ITEM, offset, item)
+                for offset, item in enumerate(folder.entries, FIRST_INDEX):
+                    add(ino, DIR_INDEX, offset, item)
+            for offset, item in extents:
+                add(ino, EXTENT_DATA, offset, item)
+        self._inline.release()
+
+    def _contents(self, ino: int, inode: Inode) -> tuple[int, int, int, Sequence[tuple[int, bytes]]]:
+        """The size, the bytes that it takes, the device's number, and the EXTENT_DATA items."""
+        if isinstance(inode, File):
+            content = inode.content
+            size = content.size
+            if size > MAX_INLINE:
+                placed = self._place(ino, content)
+                items = [
+                    (first << SECTOR_BITS, _file_extent(start << SECTOR_BITS, count << SECTOR_BITS))
+                    for first, start, count in placed
+                ]
+                return size, sum([count for _, _, count in placed]) << SECTOR_BITS, 0, items
+            if content.pieces and size:
+                return size, size, 0, _inline_extent(self._inline.read(content))
+            return size, 0, 0, ()
+        if isinstance(inode, Symlink):
+            size = len(inode.target)
+            return size, size, 0, _inline_extent(inode.target)
+        if isinstance(inode, Device):
+            return 0, 0, inode.major << 20 | inode.minor, ()
+        return 0, 0, 0, ()
 
     def _place(self, ino: int, content: Content) -> Sequence[Extent]:
         """Gives the content its sectors."""
@@ -148,6 +148,10 @@ class FsTree:
                 first += count
         self.copies.extend(copies(content, placed))
         return placed
+
+
+def _inline_extent(data: bytes) -> Sequence[tuple[int, bytes]]:
+    return ((0, FILE_EXTENT.pack(GENERATION, len(data), 0, 0, 0, INLINE) + data),)
 
 
 def _file_extent(start: int, length: int) -> bytes:

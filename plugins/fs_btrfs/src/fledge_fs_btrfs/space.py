@@ -41,8 +41,9 @@ SMALLEST = 109 * MIB
 LARGEST = 16 << 40
 """Bytes of an image: what a file on ext4 can have."""
 
-_METADATA_REACH = 8 * GIB
-"""More than the metadata of a hundred million inodes: so far no superblock may come behind their start."""
+_MOST_SECTORS = MAX_EXTENT // SECTOR
+_METADATA_REACH = 64 * GIB
+"""More than the metadata of any tree that fits into memory: so far no superblock may come behind their start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def data_end(content: int, free: int) -> int:
     for mirror in MIRRORS[1:]:
         if mirror - _METADATA_REACH < end <= mirror:
             end = mirror + MIB
-    if end > LARGEST - _METADATA_REACH:
+    if end >= LARGEST:
         raise BuildError(f"the btrfs image would have more than {end} bytes; at most {LARGEST} are possible")
     return end
 
@@ -132,9 +133,6 @@ class DataSpace:
         at = self._next << SECTOR_BITS
         ends = [DATA_START + ((at - DATA_START) // GROUP + 1) * GROUP, *MIRRORS]
         return min(end for end in ends if end > at) >> SECTOR_BITS
-
-
-_MOST_SECTORS = MAX_EXTENT // SECTOR
 
 
 def free_ranges(group: BlockGroup) -> list[tuple[int, int]]:

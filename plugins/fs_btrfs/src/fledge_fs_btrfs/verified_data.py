@@ -42,8 +42,8 @@ class VerifiedData:
         return data[start - first : start - first + length]
 
     def release(self, start: int, length: int) -> None:
-        """As of the image's file."""
-        self._volume.source.release(self._volume.offset(start, length), length)
+        """As of the image's file; whoever copies releases all between the first and the last that was read."""
+        self._volume.release(start, start + length)
 
     def _checksums(self, first: int, count: int) -> bytes:
         """Those of `count` sectors from the address `first` on."""

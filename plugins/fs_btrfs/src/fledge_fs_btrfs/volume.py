@@ -49,6 +49,7 @@ from fledge_fs_btrfs.format import (
     SUPERBLOCK_SIZE,
     SYSTEM_CHUNKS,
 )
+from fledge_fs_btrfs.superblock import Superblock
 
 _KNOWN_INCOMPAT = (
     INCOMPAT
@@ -76,42 +77,6 @@ class Root(NamedTuple):
     level: int
     generation: int
     owner: int
-
-
-class _Superblock(NamedTuple):
-    fsid: bytes
-    bytenr: int
-    flags: int
-    magic: bytes
-    generation: int
-    root: int
-    chunk_root: int
-    log_root: int
-    log_root_transid: int
-    total_bytes: int
-    bytes_used: int
-    root_dir_objectid: int
-    num_devices: int
-    sectorsize: int
-    nodesize: int
-    leafsize: int
-    stripesize: int
-    sys_chunk_array_size: int
-    chunk_root_generation: int
-    compat_flags: int
-    compat_ro_flags: int
-    incompat_flags: int
-    csum_type: int
-    root_level: int
-    chunk_root_level: int
-    log_root_level: int
-    dev_item: bytes
-    label: bytes
-    cache_generation: int
-    uuid_tree_generation: int
-    metadata_uuid: bytes
-    sys_chunk_array: bytes
-    super_roots: bytes
 
 
 class Volume:
@@ -147,6 +112,13 @@ class Volume:
             if address + length <= start + size and offset + address - start + length <= self.source.size:
                 return offset + address - start
         raise Corrupt(f"there are no {length} bytes at the address {address}")
+
+    def release(self, start: int, end: int) -> None:
+        """Drops a range of logical addresses from memory."""
+        first = max(bisect_right(self._starts, start) - 1, 0)
+        for chunk, length, offset in self._chunks[first : bisect_right(self._starts, end)]:
+            begin, stop = max(start, chunk), min(end, chunk + length)
+            self.source.release(offset + begin - chunk, stop - begin)
 
     def is_contiguous(self, start: int, end: int) -> bool:
         """Whether a range of logical addresses stands in one piece of the image."""
@@ -225,8 +197,8 @@ class Volume:
         return bytes(self.source.view(start, length))
 
 
-def _superblock(data: bytes) -> _Superblock:
-    found = _Superblock._make(SUPERBLOCK.unpack_from(data, CHECKSUM_SIZE))
+def _superblock(data: bytes) -> Superblock:
+    found = Superblock._make(SUPERBLOCK.unpack_from(data, CHECKSUM_SIZE))
     if found.magic != MAGIC:
         raise Corrupt("it has no superblock")
     if found.csum_type:
@@ -248,7 +220,7 @@ def _superblock(data: bytes) -> _Superblock:
     return found
 
 
-def _system_chunks(found: _Superblock) -> list[tuple[int, bytes]]:
+def _system_chunks(found: Superblock) -> list[tuple[int, bytes]]:
     chunks = []
     at, end = 0, found.sys_chunk_array_size
     while at < end:
