@@ -122,8 +122,9 @@ class IgnoreRules:
             if len(pattern) > 1:
                 pattern = pattern.removeprefix("/")
             try:
+                match_name(pattern)
                 rules.append(_Rule(re.compile(_ignore_regex(pattern), re.DOTALL), keeps))
-            except re.error:
+            except (ValueError, re.error):
                 raise ValueError(f"{where}: malformed pattern {text!r}") from None
         return cls(rules)
 
@@ -145,7 +146,12 @@ class IgnoreRules:
 
 
 def _ignore_regex(pattern: str) -> str:
-    """moby/patternmatcher's translation: `**` is any number of folders, classes are the regular expression's own."""
+    """moby/patternmatcher's translation: `**` is any number of folders, classes are the regular expression's own.
+
+    `**` in front of nothing but plain text is any beginning: `**.md` is all that ends so.
+    """
+    if pattern.startswith("**") and not pattern.startswith("**/") and not has_magic(pattern[2:]):
+        return ".*" + re.escape(pattern[2:])
     out = ""
     at = 0
     while at < len(pattern):

@@ -1,0 +1,159 @@
+"""Which steps are done again, and that the same inputs give the same bytes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fledge.store import Store
+from fledge.testing.dockerfiles import Project
+from fledge.tree.content import Content
+from fledge.tree.inode import File
+from fledge_builder_microvm.changes import Put
+
+TEXT = "FROM scratch\nARG v=1\nENV e=$v\nCOPY a /x/\nARG w\nRUN step\nWORKDIR /y\n"
+MOMENT = 1_600_000_000
+
+
+@pytest.fixture
+def counted(project: Project, runner: Any) -> Callable[..., list[str]]:
+    """Builds, and gives the keywords of the steps that were not cached."""
+    runner.make = lambda step, root: [Put(b"made", File(Content.of(b"m"), 0o644))]
+    path = project.write("a", "1")
+    os.utime(path, (MOMENT, MOMENT))
+
+    def build(text: str = TEXT, **more: Any) -> list[str]:
+        told = project.build(text, **more).log.texts("info")
+        done = [line.split()[2] for line in told if not line.endswith("(cached)")]
+        return [keyword for keyword in done if keyword in ("COPY", "ADD", "RUN", "WORKDIR")]
+
+    assert build() == ["COPY", "RUN", "WORKDIR"]
+    assert build() == []
+    return build
+
+
+def test_no_cache(counted: Callable[..., list[str]]) -> None:
+    assert counted(no_cache=True) == ["COPY", "RUN", "WORKDIR"]
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        (lambda path: path.write_text("2"), ["COPY", "RUN", "WORKDIR"]),
+        (lambda path: path.chmod(0o600), ["COPY", "RUN", "WORKDIR"]),
+        (lambda path: os.utime(path, (MOMENT, MOMENT + 1)), ["COPY", "RUN", "WORKDIR"]),
+        (lambda path: path.with_name("b").write_text("not copied"), []),
+        (lambda path: shutil.copy2(path, f"{path}~") and os.replace(f"{path}~", path), []),
+    ],
+)
+def test_what_is_copied(
+    project: Project, counted: Callable[..., list[str]], change: Callable[[Path], object], again: list[str]
+) -> None:
+    change(project.folder / "a")
+    assert counted() == again
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "again"),
+    [
+        (TEXT, {"build_args": {"v": "2"}}, ["RUN"]),
+        (TEXT, {"build_args": {"w": "2"}}, ["RUN"]),
+        (TEXT, {"build_args": {"HTTP_PROXY": "2"}}, []),
+        (TEXT, {"build_args": {"unknown": "2"}}, []),
+        (TEXT.replace("RUN step", "RUN other"), {}, ["RUN"]),
+        (TEXT.replace("RUN", "LABEL a=1\nRUN"), {}, []),
+        (TEXT.replace("RUN", "USER 1\nRUN"), {}, ["RUN", "WORKDIR"]),
+        (TEXT.replace("RUN", "RUN --network=none"), {}, ["RUN"]),
+        (TEXT.replace("RUN", "RUN --mount=type=secret,id=s"), {}, ["RUN"]),
+        (TEXT.replace("COPY a", "COPY --chown=1 a"), {}, ["COPY", "RUN", "WORKDIR"]),
+        (TEXT.replace("COPY a", "COPY --link a"), {}, []),
+        (TEXT.replace("COPY a", "COPY ./[a]"), {}, []),
+        (TEXT.replace("/y", "/z"), {}, ["WORKDIR"]),
+        (TEXT, {"epoch": MOMENT}, ["COPY", "RUN", "WORKDIR"]),
+    ],
+)
+def test_what_a_step_depends_on(
+    counted: Callable[..., list[str]], text: str, more: dict[str, Any], again: list[str]
+) -> None:
+    # A RUN that changes the same as before leaves those after it as they were: keys are made of layers.
+    assert counted(text, **more) == again
+
+
+def test_a_secret_is_not_part_of_the_key(counted: Callable[..., list[str]], tmp_path: Path) -> None:
+    text = TEXT.replace("RUN", "RUN --mount=type=secret,id=s")
+    (tmp_path / "s").write_text("1")
+    counted(text, secrets={"s": tmp_path / "s"})
+    (tmp_path / "s").write_text("2")
+    assert counted(text, secrets={"s": tmp_path / "s"}) == []
+
+
+def test_a_stage_that_gives_the_same_again(project: Project, runner: Any) -> None:
+    project.write("a", "1")
+    runner.make = lambda step, root: [Put(b"made", File(Content.of(b"m"), 0o644))]
+    text = "FROM scratch AS one\nCOPY a /\nRUN x\nFROM scratch\nCOPY --from=one /made /\nRUN y\n"
+    project.build(text)
+    project.write("a", "2")
+    told = project.build(text).log.texts("info")
+    assert [line.split(" ", 4)[3] for line in told if "(cached)" in line] == ["RUN"], told
+    assert told[-1].endswith("RUN y (cached)")
+
+
+def test_what_was_pruned_is_done_again(project: Project, counted: Callable[..., list[str]]) -> None:
+    store = Store(project.store)
+    kinds = {item.kind for item in store.items()}
+    assert kinds == {"layer", "link"}
+    for folder in (project.store / "layers" / "sha256").iterdir():
+        shutil.rmtree(folder)
+    assert counted() == ["COPY", "RUN", "WORKDIR"]
+    assert store.prune(None)
+    assert counted() == ["COPY", "RUN", "WORKDIR"]
+
+
+def test_a_damaged_entry_is_done_again(project: Project, counted: Callable[..., list[str]]) -> None:
+    for path in (project.store / "links" / "dockerfile-step").iterdir():
+        path.write_bytes(b"{")
+    assert counted() == ["COPY", "RUN", "WORKDIR"]
+
+
+def test_same_inputs_same_bytes(project: Project, tmp_path: Path) -> None:
+    for number in range(20):
+        path = project.write(f"d{number % 3}/f{number}", str(number))
+        os.utime(path, ns=(0, MOMENT * 10**9 + number))
+    for folder in ("d0", "d1", "d2", "."):
+        os.utime(project.folder / folder, (MOMENT, MOMENT))
+    text = "FROM scratch\nCOPY d* /x/\nCOPY <<A /y\na\nA\nWORKDIR /z/q\n"
+    project.write("Dockerfile", text)
+    here = project.build(text).source.digest
+    other = tmp_path / "other"
+    shutil.copytree(project.folder, other, symlinks=True)
+    script = (
+        "import sys; from pathlib import Path; from fledge.testing.builds import context;"
+        "from fledge.sources import DockerfileRequest; from fledge.values import Platform;"
+        "from fledge.options import NoOptions; from fledge_builder_microvm.driver import Microvm;"
+        "folder = Path(sys.argv[1]); builder = Microvm('microvm', NoOptions(), context(folder / '../elsewhere'));"
+        "builder.fetch_base = None;"
+        "print(builder.build_image(DockerfileRequest(folder / 'Dockerfile', folder, Platform('linux', 'amd64'))).digest)"
+    )
+    environ = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
+    told = subprocess.run(
+        [sys.executable, "-c", f"import os; os.umask(0o077); {script}", other], env=environ, capture_output=True, text=True
+    )
+    assert told.stdout.strip() == str(here), told.stderr
+
+
+def test_source_date_epoch_limits_times(project: Project) -> None:
+    """A fresh clone has the times of its checkout, and is the same project all the same."""
+    for name, moment in (("old", MOMENT - 5), ("new", MOMENT + 5)):
+        os.utime(project.write(name), (moment, moment))
+    built = project.build("FROM scratch\nCOPY old new /x/\n", epoch=MOMENT)
+    times = {name: built.get(f"/x/{name}") for name in ("old", "new")}
+    assert {name: inode and inode.mtime // 10**9 for name, inode in times.items()} == {"old": MOMENT - 5, "new": MOMENT}
+    os.utime(project.folder / "new", (MOMENT + 9, MOMENT + 9))
+    assert project.build(epoch=MOMENT).source.digest == built.source.digest
