@@ -13,19 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fledge.testing.boots import need_kernel, need_qemu
-from fledge.testing.builds import Log, context
+from fledge.testing.boots import need_kernel
 from fledge.testing.oracles import need_root, need_tool
 from fledge.tree.content import Content
 from fledge.tree.inode import BlockDevice, CharDevice, Device, Directory, Fifo, File, Inode, Symlink
 from fledge.tree.tree import Tree
-from fledge.values import Platform
 from fledge_builder_microvm.changes import Change, Opaque, Put, Remove
-from fledge_builder_microvm.runner import MicrovmRunner
-from fledge_builder_microvm.steps import RunStep
 
 PATH = {"PATH": "/bin"}
-PLATFORM = Platform("linux", "amd64")
 
 BASE = """
 mkdir -p etc/deep/er keep gone/below again/old moved/in full many odd 'sp ace'
@@ -204,23 +199,6 @@ def facts(tree: Tree) -> dict[bytes, tuple[Any, ...]]:
     return found
 
 
-class Steps:
-    """Runs commands on a tree, each in a machine of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        need_qemu()
-        environ = {"FLEDGE_KERNEL_BZIMAGE": str(need_kernel()), "FLEDGE_ACCEL": "tcg", "FLEDGE_BUILD_MEMORY_MB": "512"}
-        self.log = Log()
-        self.context = context(folder, self.log, environ)
-        self.lines: list[str] = []
-        self.runner = MicrovmRunner(self.context, PLATFORM, self.lines.append)
-
-    def run(self, tree: Tree, *argv: str, **fields: Any) -> list[Change]:
-        self.lines.clear()
-        step = RunStep("Dockerfile:7", argv, **{"environ": PATH, "workdir": "/", "user": "", **fields})
-        return list(self.runner.run(step, tree))
-
-
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     need_root()
@@ -231,12 +209,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def steps(tmp_path: Path) -> Steps:
-    return Steps(tmp_path / "store")
-
-
-def test_every_kind_of_change_is_as_on_a_plain_filesystem(base: Path, steps: Steps, tmp_path: Path) -> None:
+def test_every_kind_of_change_is_as_on_a_plain_filesystem(base: Path, steps, tmp_path: Path) -> None:
     before = tree_of(base)
     facts_before = facts(before)
     changes = steps.run(before, "/bin/sh", "-c", SCRIPT)
