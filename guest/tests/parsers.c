@@ -81,6 +81,17 @@ static void description(char *text, size_t length)
         printf("stop_signal=%u\n", workload.stop_signal);
     print_string("user", workload.user);
     print_string("workdir", workload.workdir);
+    print_string("scratch", workload.scratch);
+    print_string("output", workload.output);
+    for (size_t i = 0; i < workload.mounts; i++) {
+        print_string("mount", workload.mount[i].target);
+        print_string("mount_type", workload.mount[i].type);
+        print_string("mount_source", workload.mount[i].source);
+        print_string("mount_within", workload.mount[i].within);
+        print_string("mount_options", workload.mount[i].options);
+        if (workload.mount[i].read_only)
+            printf("mount_read_only=yes\n");
+    }
 }
 
 // USER, NUL, passwd, NUL, group
@@ -149,6 +160,8 @@ static void fuzz(unsigned long count)
         SAMPLE("params", "fledge.shutdown=halt fledge.root_timeout=30 fledge.x init=/a fledge.trace"),
         SAMPLE("workload", "fledge-workload 1\narg=a\0arg=\0env=A=b\0workdir=/srv\0user=web:web\0stop_signal=15\0"),
         SAMPLE("workload", "fledge-workload 1\nhandover=/bin/x\0overlay_size=1G\0hostname=host\0"),
+        SAMPLE("workload", "fledge-workload 1\narg=a\0scratch=/dev/vdb\0output=/dev/p\0mount=/a\0mount_type=ext4\0"
+                           "mount_source=/dev/vdc\0mount_within=file\0mount_read_only=yes\0mount_options=x\0"),
         SAMPLE("user", "web\0web:x:1000:1001:Web:/srv:/bin/sh\nroot:x:0:0:::\n\0web:x:1001:\nadm:x:4:a,web,b\n"),
         SAMPLE("user", "1000:adm\0web:x:1000:1001:Web:/srv:/bin/sh\n\0adm:x:4:a,web,b"),
     };

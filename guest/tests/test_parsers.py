@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fledge.testing.oracles import need_tool
-from fledge_guest import Workload, render_modules, stop_signal
+from fledge_guest import Step, StepMount, Workload, render_modules, stop_signal
 
 TESTS = Path(__file__).resolve().parent
 SOURCES = TESTS.parent / "src" / "init"
@@ -112,6 +112,44 @@ def test_what_is_rendered_is_read_back(parse, workload, shown):
     assert parse("workload", workload.render()) == shown
 
 
+def test_a_step_is_read_back(parse):
+    mounts = (
+        StepMount("/a b", "/.fledge/files/0", read_only=True),
+        StepMount("/tmp", type="tmpfs", options="size=1"),
+        StepMount("/src", "/dev/vdc", "ext4", "file"),
+    )
+    assert parse("workload", Step(Workload(("a",)), "/dev/vdb", "/dev/vport0p1", mounts).render()) == [
+        "arg=a",
+        "scratch=/dev/vdb",
+        "output=/dev/vport0p1",
+        "mount=/a b",
+        "mount_source=/.fledge/files/0",
+        "mount_read_only=yes",
+        "mount=/tmp",
+        "mount_type=tmpfs",
+        "mount_options=size=1",
+        "mount=/src",
+        "mount_type=ext4",
+        "mount_source=/dev/vdc",
+        "mount_within=file",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scratch", "mount", "count", "message"),
+    [
+        ("vdb", "/a", 1, "'vdb' is not an absolute path"),
+        ("/dev/vdb", "a", 1, "'a' is not an absolute path"),
+        ("/dev/vdb", "/a\0", 1, "has a NUL byte"),
+        ("/dev/vdb", "/a", 65, "65 mounts; the guest init takes at most 64"),
+        ("/dev/vdb", "/" + "a" * 262144, 1, "the guest init reads at most 262143"),
+    ],
+)
+def test_steps_that_the_init_would_refuse(scratch, mount, count, message):
+    with pytest.raises(ValueError, match=message):
+        Step(Workload(("a",)), scratch, "/dev/vport0p1", (StepMount(mount),) * count)
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -123,6 +161,14 @@ def test_what_is_rendered_is_read_back(parse, workload, shown):
         (HEADER + b"arg=x\0user=\0", "user is empty"),
         (HEADER + b"arg=x\0stop_signal=0\0", "stop_signal is not a signal number, 1 to 64"),
         (HEADER + b"arg=x\0hostname=" + b"h" * 65 + b"\0", "hostname is longer than 64 bytes"),
+        (HEADER + b"arg=x\0scratch=/dev/vdb\0", "it names only a part of scratch, output and mount"),
+        (HEADER + b"arg=x\0mount=/a\0", "it names only a part of scratch, output and mount"),
+        (HEADER + b"mount_type=ext4\0", "mount_type comes before any mount"),
+        (HEADER + b"mount=/a\0mount_type=x\0mount_type=y\0", "mount_type is there twice"),
+        (HEADER + b"mount=/a\0mount_read_only=1\0", "mount_read_only is not yes"),
+        (HEADER + b"mount=/a\0mount_other=1\0", "mount_other is not known"),
+        (HEADER + b"mount=a\0", "mount is not an absolute path"),
+        (HEADER + b"mount=/a\0" * 65, "mount is there too often"),
         (HEADER[:-1], "it does not start with the line 'fledge-workload 1'"),
     ],
 )
