@@ -15,6 +15,7 @@ from fledge.atomic import PartFile
 from fledge.boot.machine import Disk
 from fledge.errors import BuildError
 from fledge.output import ImageFile
+from fledge.progress import Progress
 from fledge.tree.inode import Directory
 from fledge.tree.tree import Tree
 
@@ -79,7 +80,7 @@ class Disks:
         from fledge_fs_ext4.image import write_image
 
         target = ImageFile(part.path, part.fd)
-        write_image(target, tree, lambda _: free, self._context.progress, journal=journal)
+        write_image(target, tree, lambda _: free, Progress(), journal=journal)
 
     def _cache(self, mount: CacheMount, seed: Tree) -> Path:
         """The cache's disk, which nobody else uses meanwhile: a filesystem has one machine at a time."""
