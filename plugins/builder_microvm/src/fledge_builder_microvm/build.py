@@ -20,7 +20,7 @@ from fledge_builder_microvm.dockerfile import Dockerfile
 from fledge_builder_microvm.graph import SCRATCH, Stage
 from fledge_builder_microvm.image_config import ConfigDraft
 from fledge_builder_microvm.layered_tree import LayeredTree
-from fledge_builder_microvm.origins import FetchBase, Images, read_context
+from fledge_builder_microvm.origins import FetchBase, Images, Origin, read_context
 from fledge_builder_microvm.places import telling
 from fledge_builder_microvm.stage_build import StageBuilder
 from fledge_builder_microvm.step_cache import StepCache
@@ -64,7 +64,7 @@ class Build:
         self.latest = None if request.epoch is None else request.epoch * _SECOND
         self.images = Images(request, context, fetch_base)
         self._states: dict[int, StageState] = {}
-        self._origins: dict[str, LayeredTree] = {}
+        self._images: dict[str, LayeredTree] = {}
         self._context_tree: Tree | None = None
 
     def image(self) -> ImageSource:
@@ -100,21 +100,28 @@ class Build:
             self._context_tree = read_context(self.request, 0)
         return self._context_tree
 
-    def origin(self, name: str, epoch: int) -> LayeredTree:
-        """What --from names."""
+    def origin(self, name: str | None, epoch: int) -> Origin:
+        """What --from names; None: the build context."""
+        if name is None:
+            return Origin("the build context", self.context_tree, folder=self.request.build_context)
         found = self.dockerfile.graph.find(name)
-        if found is not None:
-            if found.index not in self._states:
-                # A trigger of a base image: what it needs is not known before.
-                raise BuildError(f"--from={name}: the stage {found.name} is not built yet")
-            return self._states[found.index].files
+        if found is None:
+            files, where = self._image(name, epoch), f"the image {name}"
+        elif found.index not in self._states:
+            # A trigger of a base image: what it needs is not known before.
+            raise BuildError(f"--from={name}: the stage {found.name} is not built yet")
+        else:
+            files, where = self._states[found.index].files, f"the stage {found.name}"
+        return Origin(where, lambda: files.tree, files.diff_ids)
+
+    def _image(self, name: str, epoch: int) -> LayeredTree:
         if "$" in name:
             raise BuildError(
                 f"--from={name}: variables are not replaced here", hint="give the image a stage of its own"
             )
-        if name not in self._origins:
-            self._origins[name] = LayeredTree(self.images.fetch(name, self.request.platform).layers, epoch)
-        return self._origins[name]
+        if name not in self._images:
+            self._images[name] = LayeredTree(self.images.fetch(name, self.request.platform).layers, epoch)
+        return self._images[name]
 
     def _stage(self, stage: Stage) -> StageState:
         with telling(f"{stage.start.place}: FROM"):

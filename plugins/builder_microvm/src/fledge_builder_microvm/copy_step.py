@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -21,7 +21,7 @@ from fledge_builder_microvm.archive import extract, is_archive, read_archive
 from fledge_builder_microvm.changes import Change
 from fledge_builder_microvm.copying import NOTHING, Found, Manner, copy, find_sources, guest_path
 from fledge_builder_microvm.edit import Edit
-from fledge_builder_microvm.layered_tree import LayeredTree
+from fledge_builder_microvm.origins import Origin
 from fledge_builder_microvm.owners import find_owner
 from fledge_builder_microvm.patterns import IgnoreRules
 from fledge_builder_microvm.step_cache import fingerprint
@@ -41,15 +41,11 @@ class CopyStep:
         words: Words,
         variables: Mapping[str, str],
         workdir: str,
-        origin: LayeredTree | None,
-        context_tree: Callable[[], Tree],
+        origin: Origin,
         context: BuildContext,
         epoch: int,
     ) -> None:
-        """`origin`: what --from names; None: the build context, which `context_tree` gives.
-
-        Raises BuildError for a source that is not there, or a flag's value that can't be.
-        """
+        """Raises BuildError for a source that is not in the build context, or a flag's value that can't be."""
 
         def expand(text: str) -> str:
             return words.expand(text, variables)
@@ -74,14 +70,14 @@ class CopyStep:
         if self._checksum is not None and not self._downloads:
             raise BuildError("--checksum is for downloads, and no source is one")
         self._found: dict[str, list[Found]] = {}
-        if origin is None:
+        if origin.diff_ids is None:
             for source in self._sources:
                 if source not in self._downloads:
-                    self._found[source] = self._find(context_tree(), source)
+                    self._found[source] = self._find(source)
 
     def key(self) -> Sequence[Any]:
         """What the step depends on beside the layers below."""
-        if self._origin is not None:
+        if self._origin.diff_ids is not None:
             copied: Any = self._origin.diff_ids, self._sources
         else:
             copied = [
@@ -107,10 +103,8 @@ class CopyStep:
                 found = [
                     Found(_file_name(source), File(self._downloads[source].content, _DOWNLOAD_MODE, mtime=self._epoch))
                 ]
-            elif self._origin is not None:
-                found = self._find(self._origin.tree, source)
             else:
-                found = self._found[source]
+                found = self._found.get(source) or self._find(source)
             if len(found) > 1 and not self._into and not self._is_directory(edit):
                 raise BuildError(
                     f"{source!r} matches {len(found)} names, but the destination does not end with / and is no directory"
@@ -157,10 +151,10 @@ class CopyStep:
             raise BuildError(f"{url}: it ends without a file's name; give one in the destination")
         return download(self._context, url, what=url, checksum=self._checksum)
 
-    def _find(self, tree: Tree, source: str) -> list[Found]:
-        found = find_sources(tree, source)
+    def _find(self, source: str) -> list[Found]:
+        found = find_sources(self._origin, source)
         if not found:
-            self._context.progress.warning(f"nothing matches {source!r}")
+            self._context.progress.warning(f"nothing in {self._origin.where} matches {source!r}")
         return found
 
 

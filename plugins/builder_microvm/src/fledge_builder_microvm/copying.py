@@ -9,10 +9,10 @@ from typing import Final
 
 from fledge.errors import BuildError
 from fledge.tree.inode import Device, Directory, Fifo, File, Inode, Socket, Symlink
-from fledge.tree.tree import Tree
 from fledge.values import GuestPath, show_path
 
 from fledge_builder_microvm.edit import Edit
+from fledge_builder_microvm.origins import Origin
 from fledge_builder_microvm.patterns import IgnoreRules, has_magic, match_name
 
 NOTHING: Final = IgnoreRules(())
@@ -51,27 +51,32 @@ def guest_path(text: str) -> GuestPath:
         raise BuildError(str(error)) from None
 
 
-def find_sources(tree: Tree, source: str) -> list[Found]:
-    """What `source` names in `tree`, by name; several only where it is a pattern.
+def find_sources(origin: Origin, source: str) -> list[Found]:
+    """What `source` names in `origin`, by name; several only where it is a pattern.
 
     Raises BuildError when it is not there; a pattern that nothing matches gives an empty list.
     """
+    path = guest_path(source)
     if not has_magic(source):
-        path = guest_path(source)
-        try:
-            inode = tree.get(tree.resolve(path))
-        except BuildError as error:
-            raise BuildError(f"{source!r}: {error.message}") from None
-        if inode is None:
-            raise BuildError(f"{source!r} is not there")
-        return [Found(path.name, inode)]
-    components = guest_path(source).parts
-    fixed = next(at for at, part in enumerate(components) if has_magic(os.fsdecode(part)))
+        return [_found(origin, path, source)]
+    fixed = next(at for at, part in enumerate(path.parts) if has_magic(os.fsdecode(part)))
+    top = _found(origin, GuestPath(path.parts[:fixed]), source)
     try:
-        top = tree.get(tree.resolve(GuestPath(components[:fixed])))
-        return [_followed(tree, path) for path in _matching(top, components[:fixed], components[fixed:])]
+        matches = list(_matching(top.inode, path.parts[:fixed], path.parts[fixed:]))
     except ValueError as error:
         raise BuildError(str(error)) from None
+    return [_found(origin, GuestPath(match), source) for match in matches]
+
+
+def _found(origin: Origin, path: GuestPath, source: str) -> Found:
+    tree = origin.tree()
+    try:
+        inode = tree.get(tree.resolve(path))
+    except BuildError as error:
+        raise BuildError(f"{source!r} of {origin.where}: {error.message}") from None
+    if inode is None:
+        raise origin.missing(source)
+    return Found(path.name, inode)
 
 
 def _matching(inode: Inode | None, path: tuple[bytes, ...], patterns: Sequence[bytes]) -> Iterator[tuple[bytes, ...]]:
@@ -84,14 +89,6 @@ def _matching(inode: Inode | None, path: tuple[bytes, ...], patterns: Sequence[b
         for name, child in sorted(inode.entries.items()):
             if matches(name):
                 yield from _matching(child, (*path, name), patterns[1:])
-
-
-def _followed(tree: Tree, parts: tuple[bytes, ...]) -> Found:
-    path = GuestPath(parts)
-    inode = tree.get(tree.resolve(path))
-    if inode is None:
-        raise BuildError(f"'{path}' is a symlink to something that is not there")
-    return Found(parts[-1], inode)
 
 
 def copy(edit: Edit, found: Found, destination: GuestPath, *, into: bool, manner: Manner) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fledge import drivers
@@ -17,6 +19,26 @@ from fledge_builder_microvm.host_tree import context_tree
 from fledge_builder_microvm.patterns import IgnoreRules
 
 FetchBase = Callable[[ImageRequest], ImageSource]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What COPY, ADD and mounts take from."""
+
+    where: str
+    """`the build context`, `the stage one`, for messages."""
+    tree: Callable[[], Tree]
+    """To be read only."""
+    diff_ids: Sequence[str] | None = None
+    """What identifies a stage or image; None: the build context, which its content does."""
+    folder: Path | None = None
+    """The build context's."""
+
+    def missing(self, source: str) -> BuildError:
+        """The error for a source that is not in it."""
+        there = self.folder is not None and os.path.lexists(self.folder / source.lstrip("/"))
+        hint = "the file exists, but a rule of .dockerignore leaves it out" if there else None
+        return BuildError(f"{source!r} is not in {self.where}", hint=hint)
 
 
 class Images:

@@ -11,14 +11,13 @@ from fledge.errors import BuildError
 from fledge.sources import DockerfileRequest
 from fledge.tree.content import Content
 from fledge.tree.inode import Directory, File
-from fledge.tree.tree import Tree
 from fledge.values import ByteSize
 
 from fledge_builder_microvm import instructions as ins
 from fledge_builder_microvm.arguments import Scope
 from fledge_builder_microvm.copying import guest_path
 from fledge_builder_microvm.image_config import DEFAULT_PATH, ConfigDraft
-from fledge_builder_microvm.layered_tree import LayeredTree
+from fledge_builder_microvm.origins import Origin
 from fledge_builder_microvm.step_cache import fingerprint
 from fledge_builder_microvm.steps import BindMount, CacheMount, Mount, RunStep, SecretMount, TmpfsMount
 from fledge_builder_microvm.words import Words
@@ -39,18 +38,13 @@ _KEYS: Final = {
 _BOOLEANS: Final = ("readonly", "readwrite", "required")
 _SHARING: Final = ("shared", "private", "locked")
 
-FindOrigin = Callable[[str], LayeredTree]
-
 
 class RunSettler:
     """Settles the RUNs of one stage."""
 
-    def __init__(
-        self, request: DockerfileRequest, words: Words, context_tree: Callable[[], Tree], find_origin: FindOrigin
-    ) -> None:
+    def __init__(self, request: DockerfileRequest, words: Words, find_origin: Callable[[str | None], Origin]) -> None:
         self._request = request
         self._words = words
-        self._context_tree = context_tree
         self._find_origin = find_origin
 
     def settle(self, run: ins.Run, config: ConfigDraft, scope: Scope, epoch: int) -> tuple[RunStep, Sequence[Any]]:
@@ -92,15 +86,12 @@ class RunSettler:
     def _source(self, mount: _Mount) -> tuple[Directory | File, str]:
         """What a bind or cache mount shows, and what identifies it."""
         source = guest_path(mount.values.get("source", "/"))
-        name = mount.values.get("from")
-        origin = None if name is None else self._find_origin(name)
-        tree = self._context_tree() if origin is None else origin.tree
+        origin = self._find_origin(mount.values.get("from"))
+        tree = origin.tree()
         inode = tree.get(tree.resolve(source))
         if not isinstance(inode, Directory | File):
-            raise BuildError(f"--mount: {source} is not a file or directory of {name or 'the build context'}")
-        if origin is None:
-            return inode, fingerprint(inode)
-        return inode, " ".join(origin.diff_ids)
+            raise BuildError(f"--mount: {source} is not a file or directory of {origin.where}")
+        return inode, fingerprint(inode) if origin.diff_ids is None else " ".join(origin.diff_ids)
 
     def _cache(self, mount: _Mount) -> CacheMount:
         seed = self._source(mount)[0] if "from" in mount.values else None

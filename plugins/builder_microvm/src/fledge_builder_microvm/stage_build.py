@@ -25,7 +25,7 @@ from fledge_builder_microvm.step_cache import step_key
 if TYPE_CHECKING:
     from fledge_builder_microvm.build import Build, StageState
     from fledge_builder_microvm.graph import Stage
-    from fledge_builder_microvm.layered_tree import LayeredTree
+    from fledge_builder_microvm.origins import Origin
 
 _PORTS: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?")
 _SIGNAL: Final = re.compile(r"(SIG)?(RT(MIN|MAX)([+-][0-9]{1,2})?|[A-Z][A-Z0-9]{1,8})|[0-9]{1,2}", re.IGNORECASE)
@@ -42,7 +42,7 @@ class StageBuilder:
         self._config = state.config
         self._scope = state.scope
         self._words = build.dockerfile.words
-        self._settler = RunSettler(build.request, self._words, build.context_tree, self._origin)
+        self._settler = RunSettler(build.request, self._words, self._origin)
         self._number = 0
 
     def run(self) -> None:
@@ -71,7 +71,7 @@ class StageBuilder:
     def _expand(self, text: str) -> str:
         return self._words.expand(text, self._scope.variables)
 
-    def _origin(self, name: str) -> LayeredTree:
+    def _origin(self, name: str | None) -> Origin:
         return self._build.origin(name, self._files.epoch)
 
     # What makes layers
@@ -92,14 +92,12 @@ class StageBuilder:
             self._files.add(layer)
 
     def _copy(self, instruction: ins.Copy) -> None:
-        origin = None if instruction.origin is None else self._origin(instruction.origin)
         step = CopyStep(
             instruction,
             self._words,
             self._scope.variables,
             self._config.workdir,
-            origin,
-            self._build.context_tree,
+            self._origin(instruction.origin),
             self._build.context,
             self._files.epoch,
         )

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-
 from fledge.context import BuildContext
 from fledge.options import NoOptions
 from fledge.testing.dockerfiles import Project

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from fledge.store import Store
 from fledge.testing.dockerfiles import Project
 from fledge.tree.content import Content
@@ -143,7 +142,10 @@ def test_same_inputs_same_bytes(project: Project, tmp_path: Path) -> None:
     )
     environ = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
     told = subprocess.run(
-        [sys.executable, "-c", f"import os; os.umask(0o077); {script}", other], env=environ, capture_output=True, text=True
+        [sys.executable, "-c", f"import os; os.umask(0o077); {script}", other],
+        env=environ,
+        capture_output=True,
+        text=True,
     )
     assert told.stdout.strip() == str(here), told.stderr
 

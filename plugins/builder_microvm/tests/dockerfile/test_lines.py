@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from fledge.errors import BuildError
 from fledge_builder_microvm.lines import Heredoc, Line, read_lines
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from fledge.errors import BuildError
 from fledge.testing.dockerfiles import Project
 from fledge_builder_microvm.patterns import IgnoreRules, match_name

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from fledge.errors import BuildError
 from fledge.testing.dockerfiles import Project
 from fledge.tree.content import Content
@@ -107,7 +106,7 @@ def test_a_secret_in_the_environment(project: Project, runner: Any, tmp_path: Pa
 
 def test_a_secret_that_is_not_given(project: Project, runner: Any) -> None:
     assert step(project, runner, "RUN --mount=type=secret,id=t x").mounts == ()
-    with pytest.raises(BuildError, match="^Dockerfile:2: RUN: --mount: the secret 't' is required and not given"):
+    with pytest.raises(BuildError, match=r"^Dockerfile:2: RUN: --mount: the secret 't' is required and not given"):
         step(project, runner, "RUN --mount=type=secret,id=t,required x")
 
 
@@ -178,7 +177,7 @@ def test_obstacles(project: Project, runner: Any, make_builder: Any, fledge_cont
     assert builder.obstacle(project.request("FROM scratch\nRUN x\nFROM scratch\n")) is None
     assert builder.obstacle(project.request("FROM scratch\nRUN x\nFROM scratch\nRUN y\n", target="0")) is not None
     assert builder.obstacle(project.request("FROM scratch\nRUNN x\n")) is None, "it is for the build to tell"
-    with pytest.raises(BuildError, match="^Dockerfile:2: RUN: no kernel"):
+    with pytest.raises(BuildError, match=r"^Dockerfile:2: RUN: no kernel"):
         project.build("FROM scratch\nRUN x\n")
     runner.hindrance = None
     assert builder.obstacle(project.request("FROM scratch\nRUN x\n")) is None

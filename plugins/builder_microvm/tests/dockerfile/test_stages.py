@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from fledge.errors import BuildError
 from fledge.testing.dockerfiles import Project
 from fledge.testing.images import Blobs, tar
@@ -78,7 +77,7 @@ def test_the_author(project: Project) -> None:
 
 def test_a_stage_goes_on_from_another(project: Project) -> None:
     built = project.build(
-        "FROM scratch AS Base\nARG a=1\nENV e=$a\nCMD [\"c\"]\nUSER u\nFROM base\nENV f=$a\nENTRYPOINT [\"x\"]\n"
+        'FROM scratch AS Base\nARG a=1\nENV e=$a\nCMD ["c"]\nUSER u\nFROM base\nENV f=$a\nENTRYPOINT ["x"]\n'
     )
     assert (built.env["e"], built.env["f"]) == ("1", "1")
     assert built.config["User"] == "u"
@@ -91,7 +90,7 @@ def test_only_needed_stages_are_built(project: Project) -> None:
     assert project.build(text).paths == ["one", "three"]
     assert project.build(text, target="ONE").paths == ["one"]
     assert project.build(text, target="0").paths == ["one"]
-    with pytest.raises(BuildError, match="Dockerfile:4: COPY: 'nowhere' is not there"):
+    with pytest.raises(BuildError, match="Dockerfile:4: COPY: 'nowhere' is not in the build context"):
         project.build(text, target="two")
     with pytest.raises(BuildError, match="Dockerfile: there is no stage 'four'; there are: one, two, 2"):
         project.build(text, target="four")
@@ -138,13 +137,13 @@ def test_mistakes(project: Project, text: str, message: str) -> None:
 
 def test_a_dockerfile_that_is_not_utf8(project: Project) -> None:
     project.write("Dockerfile", b"FROM scratch\nENV a=\xff\n")
-    with pytest.raises(BuildError, match="^Dockerfile:2: it is not UTF-8"):
+    with pytest.raises(BuildError, match=r"^Dockerfile:2: it is not UTF-8"):
         project.build()
 
 
 def test_places_name_the_file(project: Project) -> None:
     path = project.write("docker/My.Dockerfile", "FROM scratch\nFOO\n")
-    with pytest.raises(BuildError, match="^docker/My.Dockerfile:2: unknown instruction FOO"):
+    with pytest.raises(BuildError, match=r"^docker/My.Dockerfile:2: unknown instruction FOO"):
         project.build(None, dockerfile=path)
 
 
@@ -163,7 +162,9 @@ class TestBases:
             "Env": ["A=base", "PATH=/only"], "Cmd": ["base"], "User": "7", "WorkingDir": "/srv", "Labels": {"l": "1"},
             "OnBuild": ["COPY trigger /triggered", "ENV T=$A"],
         }  # fmt: skip
-        plain = blobs.image(tar({"etc/passwd": b"bob:x:5:6::/:/bin/sh\n", "data": b"d"}), created="2024-05-06T07:08:09.5Z")
+        plain = blobs.image(
+            tar({"etc/passwd": b"bob:x:5:6::/:/bin/sh\n", "data": b"d"}), created="2024-05-06T07:08:09.5Z"
+        )
         other = blobs.image(tar({"arm": b""}), platform="linux/arm64")
         tops = {
             "plain": blobs.index(plain, other),
@@ -186,7 +187,7 @@ class TestBases:
         ]  # fmt: skip
 
     def test_a_trigger_that_fails_is_the_froms(self, project: Project, layout: Path) -> None:
-        with pytest.raises(BuildError, match="^Dockerfile:2: ONBUILD: COPY: 'trigger' is not there"):
+        with pytest.raises(BuildError, match=r"^Dockerfile:2: ONBUILD: COPY: 'trigger' is not in the build context"):
             project.build("\nFROM oci:layout:full\n")
 
     def test_created_is_the_bases_or_that_of_the_environment(self, project: Project, layout: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from fledge_builder_microvm.words import UnfinishedError, Words
 
 VARIABLES = {"a": "abc", "empty": "", "path": "/usr/local/bin:/usr/bin", "file": "archive.tar.gz", "two": "x  y"}
