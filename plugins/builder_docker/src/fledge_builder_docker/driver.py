@@ -21,6 +21,21 @@ from fledge_builder_docker.steps import ClassicSteps
 _PATIENCE: Final = 10.0
 """Seconds that a daemon has to tell its version."""
 
+# After an interrupt the engine may still be stopping the container of a step, which holds the step's image; the classic
+# builder never stops one that was just being started.
+_REMOVE: Final = (
+    "sh",
+    "-c",
+    """for try in 1 2 3 4 5 6 7 8 9 10; do
+        docker container rm --force "$@"
+        docker image rm --force "$@"
+        docker image inspect --format=there "$@" | grep -q there || exit 0
+        sleep 1
+    done
+    exit 1""",
+    "sh",
+)
+
 
 class Docker(Builder):
     """Calls the docker command, which knows the user's contexts, proxies and credentials."""
@@ -46,9 +61,7 @@ class Docker(Builder):
         name = f"fledge-build-{secrets.token_hex(8)}"
         context = self.context
         with (
-            tools.afterwards(
-                ["docker", "image", "rm", "--force"], context.progress, environ=context.environ
-            ) as clean_up,
+            tools.afterwards(_REMOVE, context.progress, environ=context.environ) as clean_up,
             context.store.part("docker-build") as part,
         ):
             clean_up(name)
@@ -70,10 +83,14 @@ class Docker(Builder):
         context = self.context
         tell = context.progress.info
         if client is CLASSIC:
-            there = tools.run(["docker", "image", "ls", "--all", "--quiet"], context.progress, environ=context.environ)
-            tell = ClassicSteps(frozenset(there.decode().split()), clean_up, tell).line
+            there = {*self._ids("image", "ls"), *self._ids("container", "ls")}
+            tell = ClassicSteps(there, clean_up, tell).line
         environ = {**context.environ, **client.environ}
         tools.follow(argv, context.progress, tell, what="docker build", environ=environ)
+
+    def _ids(self, *words: str) -> Sequence[str]:
+        argv = ["docker", *words, "--all", "--quiet"]
+        return tools.run(argv, self.context.progress, environ=self.context.environ).decode().split()
 
     def _client(self) -> Client:
         """What the docker command here can do. Raises BuildError when no daemon answers."""

@@ -1,4 +1,4 @@
-"""The images that the classic builder leaves: one a step, without a name."""
+"""The images that the classic builder leaves, one a step and without a name, and the containers that it may leave."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import re
 from collections.abc import Callable, Collection
 from typing import Final
 
-_IMAGE: Final = re.compile(r" ---> ([0-9a-f]{12})")
+_MADE: Final = re.compile(r" ---> (?:Running in )?([0-9a-f]{12})")
 
 
 class ClassicSteps:
-    """Reads the log of a build, and names the images that it made."""
+    """Reads the log of a build, and names what it made."""
 
     def __init__(self, there: Collection[str], clean_up: Callable[[str], None], tell: Callable[[str], None]) -> None:
-        """`there`: the images that the engine has before, by their short ids.
+        """`there`: the images and containers that the engine has before, by their short ids.
 
-        A RUN can print what it likes, and must not get an image of the user's removed.
+        A RUN can print what it likes, and must not get anything of the user's removed.
         """
         self._there = there
         self._clean_up = clean_up
@@ -23,6 +23,6 @@ class ClassicSteps:
 
     def line(self, text: str) -> None:
         """One line, which is told on."""
-        if (image := _IMAGE.fullmatch(text)) and image[1] not in self._there:
-            self._clean_up(image[1])
+        if (made := _MADE.fullmatch(text)) and made[1] not in self._there:
+            self._clean_up(made[1])
         self._tell(text)

@@ -1,0 +1,216 @@
+"""Against a dockerd that the tests start, through each docker command that this machine has."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fledge.context import BuildContext
+from fledge.errors import BuildError
+from fledge.options import NoOptions
+from fledge.sources import DockerfileRequest, ImageSource
+from fledge.testing import builders
+from fledge.testing.builders import eventually, read, request
+from fledge.testing.builds import Log, context
+from fledge.testing.oracles import run
+from fledge.testing.project import Project
+from fledge.values import Platform
+from fledge_builder_docker import driver
+from fledge_builder_docker.client import BUILDX, BUILT_IN, CLASSIC, Client, command, without_buildx
+from fledge_builder_docker.steps import ClassicSteps
+
+pytestmark = pytest.mark.xdist_group("dockerd")
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="fledge-") as name, builders.dockerd(Path(name)) as host:
+        yield host
+
+
+def clients() -> Mapping[str, str]:
+    """The folder of a docker command of each kind."""
+    found: dict[str, str] = {}
+    for folder in os.environ["PATH"].split(":"):
+        program = Path(folder) / "docker"
+        if not program.exists():
+            continue
+        found.setdefault("classic", folder)
+        told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+        if without_buildx(told.removeprefix("Docker version ")) is BUILT_IN:
+            found.setdefault("built-in", folder)
+        if subprocess.run([program, "buildx", "version"], capture_output=True, check=False).returncode == 0:
+            found.setdefault("buildx", folder)
+    return found
+
+
+KINDS: Mapping[str, Client] = {"buildx": BUILDX, "built-in": BUILT_IN, "classic": CLASSIC}
+
+
+@pytest.fixture(params=KINDS)
+def environ(request: pytest.FixtureRequest, host: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """An environment in which the docker command builds in one way."""
+    folder = clients().get(request.param)
+    if folder is None:
+        pytest.skip(f"there is no docker command that builds with {request.param}")
+    monkeypatch.setattr(driver.Docker, "_client", lambda _: KINDS[request.param])
+    return {"DOCKER_HOST": host, "PATH": f"{folder}:{os.environ['PATH']}", "HOME": os.environ["HOME"]}
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+def build(tmp_path: Path, environ: dict[str, str], log: Log) -> BuildContext:
+    return context(tmp_path / "cache", log, environ)
+
+
+def image(build: BuildContext, asked: DockerfileRequest) -> ImageSource:
+    return driver.Docker("docker", NoOptions(), build).build_image(asked)
+
+
+def left(host: str) -> str:
+    """Images and containers of the daemon."""
+    images = run("docker", "--host", host, "image", "ls", "--all", "--quiet").stdout
+    return images + run("docker", "--host", host, "ps", "--all", "--quiet").stdout
+
+
+def test_stages_arguments_target_and_dockerignore(build: BuildContext, log: Log, host: str, tmp_path: Path) -> None:
+    builders.check_stages(
+        image(build, request(tmp_path / "c", builders.STAGES, target="app", build_args={"WORD": "given"}))
+    )
+    assert any("a step tells" in line for line in log.texts("info"))
+    assert left(host) == ""
+    assert not list((tmp_path / "cache" / "tmp").iterdir())
+
+
+def test_a_step_that_fails(build: BuildContext, host: str, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"^docker build failed with exit code \d+: .*code: 3") as caught:
+        image(build, request(tmp_path / "c", builders.FAILS))
+    assert any("about to fail" in line for line in caught.value.transcript) or "classic" in str(caught.value)
+    assert left(host) == ""
+
+
+def test_a_secret(build: BuildContext, tmp_path: Path, environ: dict[str, str]) -> None:
+    (tmp_path / "a,b").write_text("hush\n")
+    asked = request(tmp_path / "c", "# syntax is built in\n" + builders.SECRET, secrets={"token": tmp_path / "a,b"})
+    docker = driver.Docker("docker", NoOptions(), build)
+    if docker._client() is CLASSIC:
+        assert docker.obstacle(asked) == "secrets take BuildKit, and there is no docker buildx"
+        return
+    made = docker.build_image(asked)
+    assert read(made, "/seen") == b"seen hush\n"
+    assert not read(made, "/run/secrets/token")
+
+
+def test_no_cache_does_every_step_anew(build: BuildContext, tmp_path: Path) -> None:
+    asked = request(tmp_path / "c", builders.NUMBER)
+    first, again = (read(image(build, asked), "/number") for _ in range(2))
+    assert first
+    assert (again == first) is (driver.Docker("docker", NoOptions(), build)._client() is not CLASSIC)
+    assert read(image(build, replace(asked, no_cache=True)), "/number") != first
+
+
+def test_another_platform(build: BuildContext, tmp_path: Path) -> None:
+    arm = Platform.parse("linux/arm64")
+    made = image(build, request(tmp_path / "c", "FROM scratch\nCOPY file /file\n", platform=arm))
+    assert made.config.platform.architecture == "arm64"
+
+
+def test_what_the_user_has_named_stays(build: BuildContext, host: str, tmp_path: Path) -> None:
+    """The engine may find the very image that the user has built before."""
+    asked = request(tmp_path / "c", builders.NUMBER)
+    client = driver.Docker("docker", NoOptions(), build)._client()
+    argv = command(client, asked, "mine")
+    subprocess.run(argv, env={**build.environ, **client.environ}, check=True, capture_output=True)
+    before = left(host)
+    read(image(build, asked), "/number")
+    assert left(host) == before != ""
+    run("docker", "--host", host, "image", "rm", "mine")
+    assert left(host) == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_after_an_interrupt(host: str, tmp_path: Path, number: signal.Signals) -> None:
+    project = Project(tmp_path / "project")
+    project.environ["DOCKER_HOST"] = host
+    builders.check_interrupt(project, "docker", number)
+    eventually(lambda: left(host) == "")
+
+
+def test_a_whole_build(host: str, tmp_path: Path) -> None:
+    project = Project(tmp_path / "project")
+    project.environ["DOCKER_HOST"] = host
+    request(project.folder, builders.STAGES)
+    built = project.build(
+        ".", "--agent", "none", "--builder", "docker", "--filesystem", "ext4", "--build-arg", "WORD=x"
+    )
+    assert built["source"] == "dockerfile:./Dockerfile"
+    assert project.cat(built["artifact"], "/app/file") == b"built\n"
+    assert left(host) == ""
+
+
+class TestObstacle:
+    def told(self, tmp_path: Path, environ: Mapping[str, str], text: str = "FROM scratch\n") -> str | None:
+        docker = driver.Docker("docker", NoOptions(), context(tmp_path / "cache", environ=environ))
+        return docker.obstacle(request(tmp_path / "c", text))
+
+    def test_none(self, tmp_path: Path, host: str) -> None:
+        assert self.told(tmp_path, {**os.environ, "DOCKER_HOST": host}) is None
+
+    def test_no_program(self, tmp_path: Path) -> None:
+        assert self.told(tmp_path, {"PATH": str(tmp_path)}) == "the program 'docker' is not installed"
+
+    def test_no_daemon(self, tmp_path: Path) -> None:
+        if shutil.which("docker") is None:
+            pytest.skip("docker is not installed (apt-get install docker.io)")
+        told = self.told(tmp_path, {**os.environ, "DOCKER_HOST": f"unix://{tmp_path}/none"})
+        assert told is not None
+        assert re.match(rf"no Docker daemon answers: .*{tmp_path}/none", told)
+
+    def test_a_base_that_the_engine_does_not_know(self, tmp_path: Path, host: str) -> None:
+        told = self.told(tmp_path, {**os.environ, "DOCKER_HOST": host}, "FROM oci:./layout:1\n")
+        assert told == "the Docker Engine can't fetch the base image oci:./layout:1"
+
+
+@pytest.mark.parametrize(
+    ("version", "client"),
+    [("18.09.1", CLASSIC), ("19.03.5", BUILT_IN), ("20.10.24+dfsg1", BUILT_IN), ("23.0.0", CLASSIC), ("dev", CLASSIC)],
+)
+def test_what_a_docker_command_can_do_by_itself(version: str, client: Client) -> None:
+    assert without_buildx(version) is client
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    asked = DockerfileRequest(
+        Path("/x/D"), Path("/ctx"), Platform.parse("linux/amd64"), target="t", build_args={"A": "1 2"},
+        secrets={"s": Path("/a,b")}, no_cache=True, epoch=7,
+    )  # fmt: skip
+    assert command(BUILDX, asked, "n") == [
+        "docker", "buildx", "build", "--progress=plain", "--load", "--provenance=false", "--sbom=false",
+        "--file", "/x/D", "--tag", "n", "--platform", "linux/amd64", "--target", "t", "--build-arg", "A=1 2",
+        "--build-arg", "SOURCE_DATE_EPOCH=7", "--secret", 'id=s,"src=/a,b"', "--no-cache", "/ctx",
+    ]  # fmt: skip
+    assert "SOURCE_DATE_EPOCH" not in str(command(CLASSIC, asked, "n"))
+    own = replace(asked, build_args={"SOURCE_DATE_EPOCH": "1"})
+    assert command(BUILT_IN, own, "n").count("SOURCE_DATE_EPOCH=1") == 1
+
+
+def test_a_step_can_not_name_an_image_of_the_users() -> None:
+    named: list[str] = []
+    told: list[str] = []
+    steps = ClassicSteps({"aaaaaaaaaaaa"}, named.append, told.append)
+    lines = [" ---> aaaaaaaaaaaa", " ---> bbbbbbbbbbbb", " ---> Running in cccccccccccc", "---> dddddddddddd"]
+    for line in lines:
+        steps.line(line)
+    assert (named, told) == (["bbbbbbbbbbbb", "cccccccccccc"], lines)
