@@ -58,13 +58,16 @@ def _load_vmm(name: str, context: BuildContext) -> Vmm:
     return driver(name, driver.options_model(), context)
 
 
-def choose_kernel(vmm: Vmm, path: Path | None, modules: Path | None, context: BuildContext) -> Kernel:
+def choose_kernel(
+    vmm: Vmm, path: Path | None, modules: Path | None, context: BuildContext, *, option: str | None = "--kernel"
+) -> Kernel:
     """The kernel at `path` with its modules in `modules`; None: what the environment names, or the usual places.
 
+    `option`: what gives `path` on the command line, for the error.
     Raises UsageError when there is none or `vmm` does not boot it, BuildError when it can't be read.
     """
     named = context.environ.get("FLEDGE_KERNEL_MODULES")
-    found = find_kernel(vmm.kernel_formats, path, context.environ)
+    found = find_kernel(vmm.kernel_formats, path, context.environ, option=option)
     kernel = read_kernel(found, modules or (Path(named) if named else None))
     if kernel.format not in vmm.kernel_formats:
         allowed = " or ".join(vmm.kernel_formats)
@@ -72,12 +75,12 @@ def choose_kernel(vmm: Vmm, path: Path | None, modules: Path | None, context: Bu
     return kernel
 
 
-def choose_modules(kernel: Kernel, features: Iterable[KernelFeature], what: str) -> Sequence[Module]:
-    """What the guest loads, in this order. Raises BuildError when the kernel lacks what `what` needs."""
+def choose_modules(kernel: Kernel, features: Iterable[KernelFeature], what: str, hint: str) -> Sequence[Module]:
+    """What the guest loads, in this order. Raises BuildError, which `what` begins, when the kernel lacks something."""
     wanted = list(features)
     lack = lacking(kernel, wanted)
     if lack is not None:
-        raise BuildError(f"{what}: {lack}", hint="name another kernel with --kernel, or its modules with --modules")
+        raise BuildError(f"{what}: {lack}", hint=hint)
     return kernel.modules.closure(to_load(kernel, wanted)) if kernel.modules is not None else []
 
 

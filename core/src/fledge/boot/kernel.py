@@ -73,26 +73,28 @@ class Kernel:
         return "module" if loadable else "missing"
 
 
-def find_kernel(formats: Sequence[KernelFormat], given: Path | None, environ: Mapping[str, str]) -> Path:
+def find_kernel(
+    formats: Sequence[KernelFormat], given: Path | None, environ: Mapping[str, str], *, option: str | None = "--kernel"
+) -> Path:
     """The kernel: `given`, else the first of `formats` that the environment names or that stands in its usual place.
 
-    Raises UsageError when there is none.
+    `option`: what gives one on the command line, for the error. Raises UsageError when there is none.
     """
     if given is not None:
         return given
     tried = []
-    for variable, place in dict.fromkeys(PLACES[one] for one in formats):
+    places = dict.fromkeys(PLACES[one] for one in formats)
+    for variable, place in places:
         if environ.get(variable):
             return Path(environ[variable])
         if place.exists():
             return place
         tried.append(f"{place} ({variable})")
     here = sorted(Path("/boot").glob("vmlinuz-*"))
+    how = f"{option} " if option is not None else f"{next(iter(places))[0]}="
     raise UsageError(
-        f"no kernel to boot: --kernel is not given, and there is no {' and no '.join(tried)}",
-        hint=f"--kernel {here[-1]}"
-        if here
-        else "apt-get install linux-image-cloud-amd64, then --kernel /boot/vmlinuz-...",
+        f"no kernel to boot: {f'{option} is not given, and ' if option else ''}there is no {' and no '.join(tried)}",
+        hint=f"{how}{here[-1]}" if here else f"apt-get install linux-image-cloud-amd64, then {how}/boot/vmlinuz-...",
     )
 
 

@@ -58,7 +58,8 @@ def settle(request: Request, context: BuildContext) -> Setup:
     kernel = hardware.choose_kernel(vmm, request.kernel, request.modules, context)
     forwards = _forwards(subject.manifest, vmm, context)
     features = needed(subject.features, subject.medium, writable=subject.writable, bus=vmm.bus, network=bool(forwards))
-    modules = hardware.choose_modules(kernel, features, f"{subject.name} can't boot")
+    hint = "name another kernel with --kernel, or its modules with --modules"
+    modules = hardware.choose_modules(kernel, features, f"{subject.name} can't boot", hint)
     accelerator = hardware.choose_accelerator(request.accelerator, vmm, kernel, context)
     return Setup(subject, vmm, kernel, modules, forwards, accelerator)
 

@@ -65,8 +65,7 @@ class Hardware:
     @classmethod
     def choose(cls, context: BuildContext, architecture: str) -> Self:
         """Raises UsageError or BuildError when something is missing, or when no step for `architecture` runs here."""
-        vmm = find_vmm(context)
-        kernel = hardware.choose_kernel(vmm, None, None, context)
+        vmm, kernel = find_vmm_and_kernel(context)
         if kernel.architecture != architecture:
             raise BuildError(f"the kernel {kernel.path} is for {kernel.architecture}, and the image for {architecture}")
         wanted = hardware.wanted_accelerator(context.environ.get("FLEDGE_ACCEL"))
@@ -76,16 +75,17 @@ class Hardware:
     def modules(self, reads: Sequence[KernelFeature], *, network: bool) -> Sequence[Module]:
         """What the guest loads. `reads`: what its disks' filesystem takes. Raises BuildError when the kernel lacks it."""
         needed = features.needed(reads, "disk", writable=False, bus=self.vmm.bus, network=network)
-        return hardware.choose_modules(self.kernel, [*needed, features.VIRTIO_CONSOLE], "RUN can't be done here")
+        hint = "name another kernel with FLEDGE_KERNEL_BZIMAGE, or its modules with FLEDGE_KERNEL_MODULES"
+        return hardware.choose_modules(self.kernel, [*needed, features.VIRTIO_CONSOLE], "RUN can't be done here", hint)
 
 
-def find_vmm(context: BuildContext) -> Vmm:
-    """The VMM that can run steps. Raises UsageError when none is installed."""
+def find_vmm_and_kernel(context: BuildContext) -> tuple[Vmm, Kernel]:
+    """The VMM that can run steps, and the kernel that it boots. Raises UsageError or BuildError when one is missing."""
     vmm = hardware.choose_vmm(None, context, lambda one: one.output_device is not None)
     if not hardware.is_installed(vmm):
         program = vmm.program(hardware.host_architecture())
         raise UsageError(f"{program} is not installed", hint=f"install {vmm.package}")
-    return vmm
+    return vmm, hardware.choose_kernel(vmm, None, None, context, option=None)
 
 
 def run_machine(

@@ -41,13 +41,14 @@ class MicrovmRunner:
         """See steps.Runner.obstacle."""
         from fledge.boot import hardware
 
-        from fledge_builder_microvm.run_machine import find_vmm
+        from fledge_builder_microvm.run_machine import Resources, find_vmm_and_kernel
 
         host = hardware.host_architecture()
         if (self._platform.os, self._platform.architecture) != ("linux", host):
             return f"RUN for {self._platform} does not run on this {host} host"
         try:
-            hardware.choose_kernel(find_vmm(self._context), None, None, self._context)
+            find_vmm_and_kernel(self._context)
+            Resources.of(self._context.environ)
         except FledgeError as error:
             return f"RUN needs a machine: {error.message}" + (f" ({error.hint})" if error.hint else "")
         return None
