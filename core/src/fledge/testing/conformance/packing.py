@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,12 +27,13 @@ from fledge.tree.content import Content, FileSource
 from fledge.tree.inode import Directory, File
 from fledge.tree.tree import Tree
 from fledge.values import Digest, Platform
+from fledge.verify_tree import Difference, differences
 
 if TYPE_CHECKING:
     from fledge.kinds import Filesystem
 
 
-@dataclass(frozen=True)
+@dataclass
 class Packed:
     """An artifact that stands where it should, and what packed it."""
 
@@ -40,6 +42,12 @@ class Packed:
     artifact: Artifact
     digest: Digest
     """As the manifest tells it."""
+
+    @cached_property
+    def differences(self) -> list[Difference]:
+        """What the driver's own reader sees otherwise than it was packed."""
+        found = type(self.filesystem).read_tree(self.path)
+        return list(differences(self.tree, found, self.filesystem))
 
     @property
     def path(self) -> Path:
@@ -126,7 +134,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=folder) as own:
         if what == "hard":
             tree = able_tree(int(number), lacks)
-            print(pack(name, json.loads(options), tree, Path(own), jobs=3).sha256)  # noqa: T201
+            print(pack(name, json.loads(options), tree, Path(own)).sha256)  # noqa: T201
         else:
             pack(name, json.loads(options), _large_tree(int(number), Path(own)), Path(own))
             print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # noqa: T201
