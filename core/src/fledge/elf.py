@@ -76,6 +76,16 @@ def _read(content: Content, start: int, length: int) -> bytes:
     return bytes(found)
 
 
+def architecture_of(content: Content) -> str | None:
+    """In Go's names, `machine 258, 64-bit` for those not known here; None for what is no ELF file."""
+    head = _read(content, 0, _HEAD)
+    if len(head) < _HEAD or not head.startswith(_MAGIC):
+        return None
+    order = "<" if head[5] == 1 else ">"
+    found = (head[4], head[5], struct.unpack_from(f"{order}H", head, 18)[0])
+    return _NAMES.get(found, f"machine {found[2]}, {32 * found[0]}-bit")
+
+
 def check_program(content: Content, platform: Platform, what: str) -> None:
     """Raises BuildError unless `platform` can run the file: an ELF file for its machine, or a script with `#!`.
 
@@ -85,16 +95,12 @@ def check_program(content: Content, platform: Platform, what: str) -> None:
     head = _read(content, 0, _HEAD)
     if head.startswith(b"#!"):
         return
-    if len(head) < _HEAD or not head.startswith(_MAGIC):
+    found = architecture_of(content)
+    if found is None:
+        begins = f"it begins with {head[:8]!r}" if head else "it is empty"
+        raise BuildError(f"{what} is no program: it is neither an ELF file nor a script with #! ({begins})")
+    if platform.architecture in _MACHINES and found != platform.architecture:
         raise BuildError(
-            f"{what} is no program: it is neither an ELF file nor a script with #! (it begins with {head[:8]!r})"
-        )
-    wanted = _MACHINES.get(platform.architecture)
-    order = "<" if head[5] == 1 else ">"
-    found = (head[4], head[5], struct.unpack_from(f"{order}H", head, 18)[0])
-    if wanted is not None and found != wanted:
-        name = _NAMES.get(found, f"machine {found[2]}, {32 * found[0]}-bit")
-        raise BuildError(
-            f"{what} is built for {name}, and the image for {platform.architecture}",
+            f"{what} is built for {found}, and the image for {platform.architecture}",
             hint="name the binary for the image's architecture, or choose the other one with --platform",
         )

@@ -5,15 +5,20 @@ Reads the text files that depmod(8) writes beside the modules (modules.dep(5)).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from fledge.errors import BuildError
+from fledge.errors import BuildError, UsageError
 
 SUFFIXES: Final = (".ko", ".ko.gz", ".ko.xz", ".ko.zst")
+
+
+_VERMAGIC: Final = re.compile(rb"\0vermagic=([!-~]+) ")
+"""Of the section .modinfo (include/linux/vermagic.h)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,11 @@ class Module:
             return _decompress(data, self.path.suffix)
         except ValueError as error:
             raise BuildError(f"the kernel module {self.path} can't be decompressed: {error}") from error
+
+    def release(self) -> str | None:
+        """The kernel that it is made for, `uname -r`; None where it does not say. Raises BuildError as `read`."""
+        match = _VERMAGIC.search(self.read())
+        return match[1].decode("ascii") if match else None
 
 
 def _decompress(data: bytes, suffix: str) -> bytes:
@@ -71,7 +81,7 @@ class KernelModules:
     """A folder such as /lib/modules/6.1.0-13-cloud-amd64."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises BuildError when the folder has no modules.dep."""
+        """Raises UsageError when there is no such folder, BuildError when it has no modules.dep."""
         self.folder = folder
         self._lines = {name_of(path): (path, needs.split()) for path, needs in _dep_lines(folder)}
 
@@ -147,6 +157,8 @@ def name_of(path: str) -> str:
 
 def _dep_lines(folder: Path) -> list[tuple[str, str]]:
     lines = _lines(folder / "modules.dep")
+    if not lines and not folder.is_dir():
+        raise UsageError(f"there is no folder of kernel modules {folder}")
     if not lines:
         raise BuildError(f"{folder} is not a folder of kernel modules: it has no modules.dep", hint="run depmod")
     return [(path, needs) for path, _, needs in (line.partition(":") for line in lines)]

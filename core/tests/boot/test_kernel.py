@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import zstandard
 from fledge.boot.features import OVERLAY, TMPFS, VIRTIO_BLK, VIRTIO_PCI, KernelFeature, lacking, needed, to_load
+from fledge.boot.hardware import choose_modules
 from fledge.boot.kernel import Kernel, KernelFormat, find_kernel, parse_config, read_kernel
 from fledge.errors import BuildError, UsageError
 from fledge.testing.boots import need_kernel
@@ -26,6 +27,7 @@ def bzimage(payload: bytes = b"", xloadflags: int = 1) -> bytes:
     head[0x202:0x206] = b"HdrS"
     struct.pack_into("<H", head, 0x20E, 0x400)
     head[0x236] = xloadflags
+    struct.pack_into("<I", head, 0x1F4, -(-(36 + len(payload)) // 16))
     struct.pack_into("<II", head, 0x248, 32, len(payload) + 4)
     version = f"{RELEASE} (builder) #1 SMP\0".encode()
     head[0x600 : 0x600 + len(version)] = version
@@ -119,6 +121,8 @@ def test_the_config_beside_a_kernel(tmp_path: Path) -> None:
         (b"x", "is no kernel"),
         (b"MZ" + bytes(1000), "is no kernel"),
         (b"#!/bin/sh\n" + bytes(1000), "is no kernel.*begins with b'#!/bin/s'"),
+        (elf(62, b"some other program"), "is no kernel: 'Linux version' is nowhere in it"),
+        (bzimage(bytes(4096))[:-1000], "is cut short: 5692 of 6704 bytes are there"),
     ],
 )
 def test_what_is_no_kernel_is_an_error(tmp_path: Path, data: bytes, message: str) -> None:
@@ -127,7 +131,7 @@ def test_what_is_no_kernel_is_an_error(tmp_path: Path, data: bytes, message: str
 
 
 def test_a_kernel_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match=f"there is no kernel {tmp_path}/none"):
+    with pytest.raises(UsageError, match=f"there is no kernel {tmp_path}/none"):
         read_kernel(tmp_path / "none", None)
     with pytest.raises(BuildError, match=r"can't read the kernel .*: Is a directory"):
         read_kernel(tmp_path, None)
@@ -149,6 +153,24 @@ def test_modules_are_found_below_the_folder(tmp_path: Path, below: str) -> None:
 def test_a_folder_of_modules_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="is not a folder of kernel modules"):
         read_kernel(write(tmp_path, bzimage()), tmp_path)
+    with pytest.raises(UsageError, match=r"there is no folder of kernel modules .*/none"):
+        read_kernel(write(tmp_path, bzimage()), tmp_path / "none")
+
+
+@pytest.mark.parametrize("release", [RELEASE, "6.6.2-test"])
+def test_modules_are_the_kernels(tmp_path: Path, release: str) -> None:
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    (folder / "modules.dep").write_text("virtio_blk.ko:\n")
+    (folder / "virtio_blk.ko").write_bytes(b"\x7fELF name=virtio_blk\0vermagic=%s SMP mod_unload \0" % release.encode())
+    kernel = read_kernel(write(tmp_path, bzimage()), folder)
+    if release == RELEASE:
+        assert [one.name for one in choose_modules(kernel, [VIRTIO_BLK], "x can't boot", "hint")] == ["virtio_blk"]
+        return
+    with pytest.raises(
+        BuildError, match=f"x can't boot: the modules in {folder} are for Linux 6.6.2-test, and .* is 6.6.1-test"
+    ):
+        choose_modules(kernel, [VIRTIO_BLK], "x can't boot", "hint")
 
 
 def test_what_a_kernel_lacks_is_one_line(tmp_path: Path) -> None:
@@ -156,7 +178,7 @@ def test_what_a_kernel_lacks_is_one_line(tmp_path: Path) -> None:
     kernel = read_kernel(write(tmp_path, bzimage()), None)
     assert lacking(kernel, [VIRTIO_PCI, OVERLAY, VIRTIO_BLK, TMPFS]) == (
         f"the kernel {tmp_path}/kernel ({RELEASE}) has no overlayfs (CONFIG_OVERLAY_FS), tmpfs (CONFIG_TMPFS) "
-        "and has only as a module virtio disks (CONFIG_VIRTIO_BLK), and no folder of modules was found"
+        "and has virtio disks (CONFIG_VIRTIO_BLK) only as a module, and no folder of modules was found"
     )
     assert lacking(kernel, [VIRTIO_PCI]) is None
 

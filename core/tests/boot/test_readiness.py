@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import socketserver
 import sys
 import threading
 import time
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from fledge import tools
 from fledge.boot import readiness
-from fledge.boot.console import Complained, Console, Event, Exited, Panicked, Started, event_of
+from fledge.boot.console import Complained, Console, Event, Exited, Panicked, Started, Unpacked, event_of
 from fledge.boot.machine import Forward
 from fledge.boot.readiness import HealthCheck, Outcome, health_check, wait
 from fledge.errors import BuildError
@@ -22,7 +23,7 @@ from fledge.progress import Progress
     ("line", "event"),
     [
         ("fledge: workload started", Started()),
-        ("fledge: handing over to /bin/kestrel", Started()),
+        ("fledge: handing over to /bin/kestrel", Started("/bin/kestrel")),
         ("fledge: handing over to /.fledge/init", None),
         ("fledge: workload exited with 3", Exited(status=3)),
         ("no newlinefledge: workload exited with 0", Exited(status=0)),
@@ -34,6 +35,7 @@ from fledge.progress import Progress
             Panicked("Attempted to kill init! exitcode=0x00000300"),
         ),
         ("[    2.17][    T1] Kernel panic - not syncing: VFS", Panicked("VFS")),
+        ("[    4.9] Initramfs unpacking failed: write error", Unpacked("write error")),
         ("he said Kernel panic - not syncing: VFS", None),
         ("[    1.0] Run /init as init process", None),
         ("anything", None),
@@ -46,7 +48,7 @@ def test_what_a_line_means(line: str, event: Event | None) -> None:
 @pytest.mark.parametrize(
     ("line", "event"),
     [
-        ("[    1.0] Run /init as init process", Started()),
+        ("[    1.0] Run /init as init process", Started("/init")),
         ("fledge: workload started", None),
         ("[    1.0] Kernel panic - not syncing: x", Panicked("x")),
     ],
@@ -108,7 +110,15 @@ def test_a_machine_that_says_so_and_runs_on_runs(monkeypatch: pytest.MonkeyPatch
     ("script", "message"),
     [
         ("", "the machine ended before anything started in it"),
-        (STARTED, "the machine ended without its workload's exit status"),
+        (STARTED, "the machine ended while the workload ran in it, and no exit status was told"),
+        (
+            "say('fledge: handing over to /bin/kestrel')",
+            "the machine ended while /bin/kestrel ran in it, and no exit status was told",
+        ),
+        (
+            "say('[ 4.9] Initramfs unpacking failed: write error')\nsay('fledge: error: cannot execute /app')",
+            "the kernel could not unpack the initramfs: write error",
+        ),
         ("say('fledge: error: no root device')", "the guest's init gave up: no root device"),
         ("say('[ 1.0] Kernel panic - not syncing: VFS: x')\n" + FOREVER, "the guest's kernel panicked: VFS: x"),
         (STARTED + "say('[ 1.0] Kernel panic - not syncing: y')\n" + FOREVER, "the guest's kernel panicked: y"),
@@ -123,7 +133,12 @@ def test_a_guest_that_does_not_come_up(script: str, message: str) -> None:
 
 
 def test_the_kernels_word_starts_a_silent_guest() -> None:
-    assert watch("say('[ 0.5] Run /init as init process')\n" + FOREVER, silent=True).exited is None
+    outcome = watch("say('[ 0.5] Run /init as init process')\n" + FOREVER, silent=True)
+    assert (outcome.exited, outcome.runs) == (None, "/init")
+
+
+def test_an_initramfs_that_was_unpacked_far_enough() -> None:
+    assert watch(f"say('[ 4.9] Initramfs unpacking failed: junk')\n{STARTED}{FOREVER}").exited is None
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
@@ -183,6 +198,32 @@ def test_a_health_check_that_never_likes_it(port: int) -> None:
     Answer.statuses = [500]
     with pytest.raises(BuildError, match=f"within 1 s: http://127.0.0.1:{port}/ answers 500"):
         watch(STARTED + FOREVER, HealthCheck(port, "/"), timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (b"", "remote end closed connection without response"),
+        (b"garb\x1bage\r\n", "what answers is not HTTP: 'garb\\x1bage'"),
+    ],
+)
+def test_what_answers_is_no_web_server(said: bytes, message: str) -> None:
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.rfile.readline()
+            self.wfile.write(said)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert HealthCheck(server.server_address[1], "/").ask(5) == message
+        server.shutdown()
+
+
+def test_nobody_listens() -> None:
+    with pytest.raises(BuildError, match=r"within 1 s: http://127.0.0.1:1/: connection refused$") as caught:
+        watch(STARTED + FOREVER, HealthCheck(1, "/"), timeout=1)
+    assert caught.value.hint is not None
+    assert "127.0.0.1 alone" in caught.value.hint
 
 
 def test_nothing_is_asked_before_the_workload_runs(port: int) -> None:

@@ -69,7 +69,16 @@ def test_a_manifest_beside_the_artifact_counts_when_it_is_its_own(tmp_path: Path
     write(tmp_path, manifest(path, name="mine"))
     assert open_subject(path).manifest["name"] == "mine"
     artifact(tmp_path, entrypoint=("/changed",))
-    assert open_subject(path).manifest == {}
+    told: list[str] = []
+    assert open_subject(path, told.append).manifest == {}
+    assert told == [f"{tmp_path}/n.manifest.json is not used: its checksum is not that of {path}"]
+
+
+def test_the_architecture_is_that_of_the_init(tmp_path: Path) -> None:
+    path = tmp_path / "plugin.cpio"
+    for init, found in ((init_binary("arm64"), "arm64"), (init_binary("amd64"), "amd64"), (b"#!/bin/sh\n", None)):
+        path.write_bytes(archive({"/init": (0o755, init), "/.fledge/workload": (0o644, Workload(("/a",)).render())}))
+        assert open_subject(path).architecture == found
 
 
 def test_a_published_artifact_is_looked_for_beside_its_manifest(tmp_path: Path) -> None:
@@ -126,7 +135,7 @@ def test_what_is_neither(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match=f"can't read {tmp_path}/x: No such file"):
+    with pytest.raises(UsageError, match=f"there is no file {tmp_path}/x"):
         open_subject(tmp_path / "x")
 
 

@@ -12,19 +12,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, Final
 
-from fledge_guest import INIT_PATH, parse_event
+from fledge_guest import INIT_PATH, INITRAMFS_INIT_PATH, parse_event
 
 from fledge.progress import LINE_MAX, printable
 
 TAIL: Final = 20
 """How many lines are told when something went wrong."""
 
+_PANIC: Final = "Kernel panic - not syncing: "
+_UNPACKING: Final = "Initramfs unpacking failed: "
+"""init/initramfs.c, do_populate_rootfs."""
 _TIME: Final = re.compile(r"\[ *[0-9.]+\](?:\[ *[TC][0-9]+\])? ?")
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
     """The workload, the agent or the image's own init runs."""
+
+    what: str = "the workload"
+    """For people: the workload, or the path of an agent or an init."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,13 @@ class Complained:
 
 
 @dataclass(frozen=True, slots=True)
+class Unpacked:
+    """The kernel gave up unpacking the initramfs, and goes on with what there is of it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Panicked:
     """The kernel can't go on."""
 
@@ -57,7 +70,7 @@ class Closed:
     """The VMM ended."""
 
 
-Event = Started | Exited | Complained | Panicked | Closed
+Event = Started | Exited | Complained | Unpacked | Panicked | Closed
 
 
 class Console:
@@ -129,10 +142,12 @@ class Console:
 def event_of(line: str, *, silent: bool) -> Event | None:
     """What a line means: of the guest init (fledge_guest.parse_event), and of the kernel."""
     text = _TIME.sub("", line, count=1)
-    if text.startswith("Kernel panic - not syncing"):
-        return Panicked(text.removeprefix("Kernel panic - not syncing: "))
+    if text.startswith(_PANIC):
+        return Panicked(text.removeprefix(_PANIC))
+    if text.startswith(_UNPACKING):
+        return Unpacked(text.removeprefix(_UNPACKING))
     if silent:
-        return Started() if text.startswith("Run /init as init process") else None
+        return Started(INITRAMFS_INIT_PATH) if text.startswith("Run /init as init process") else None
     said = parse_event(line)
     if said is None:
         return None
@@ -142,7 +157,7 @@ def event_of(line: str, *, silent: bool) -> Event | None:
         case "handed over" if (
             said.text != INIT_PATH
         ):  # That is the boot initramfs, whose disk is yet to start anything.
-            return Started()
+            return Started(said.text)
         case "error":
             return Complained(said.text)
         case "exited":

@@ -63,8 +63,8 @@ def lacking(kernel: Kernel, features: Iterable[KernelFeature]) -> str | None:
     if absent:
         told.append(f"has no {', '.join(absent)}")
     if unloadable:
-        where = f"not in {kernel.modules.folder}" if kernel.modules else "no folder of modules was found"
-        told.append(f"has only as a module {', '.join(unloadable)}, and {where}")
+        where = f"none in {kernel.modules.folder}" if kernel.modules else "no folder of modules was found"
+        told.append(f"has {', '.join(unloadable)} only as a module, and {where}")
     return f"the kernel {kernel.path} ({kernel.release}) {' and '.join(told)}" if told else None
 
 

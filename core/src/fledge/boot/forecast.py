@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from fledge.boot.features import lacking, needed
 from fledge.boot.kernel import PLACES, read_kernel
-from fledge.errors import BuildError
+from fledge.errors import FledgeError
 
 if TYPE_CHECKING:
     from fledge.kinds import Filesystem
@@ -26,7 +26,7 @@ def forecast(
         if environ.get(variable):
             try:
                 lack = lacking(read_kernel(Path(environ[variable]), Path(modules) if modules else None), features)
-            except BuildError as error:
+            except FledgeError as error:
                 warn(f"{variable}: {error.message}")
                 continue
             if lack is not None:

@@ -75,13 +75,32 @@ def choose_kernel(
     return kernel
 
 
+def check_installed(vmm: Vmm, architecture: str) -> None:
+    """Raises UsageError when the program that runs guests of an architecture is not here."""
+    import shutil
+
+    program = vmm.program(architecture)
+    if shutil.which(program) is None:
+        raise UsageError(f"{vmm.name} is not installed: there is no {program} in PATH", hint=f"install {vmm.package}")
+
+
 def choose_modules(kernel: Kernel, features: Iterable[KernelFeature], what: str, hint: str) -> Sequence[Module]:
     """What the guest loads, in this order. Raises BuildError, which `what` begins, when the kernel lacks something."""
     wanted = list(features)
     lack = lacking(kernel, wanted)
     if lack is not None:
         raise BuildError(f"{what}: {lack}", hint=hint)
-    return kernel.modules.closure(to_load(kernel, wanted)) if kernel.modules is not None else []
+    if kernel.modules is None:
+        return []
+    modules = kernel.modules.closure(to_load(kernel, wanted))
+    release = modules[0].release() if modules else None
+    if release is not None and release != kernel.release:
+        raise BuildError(
+            f"{what}: the modules in {kernel.modules.folder} are for Linux {release}, and the kernel {kernel.path} is "
+            f"{kernel.release}",
+            hint=hint,
+        )
+    return modules
 
 
 def choose_accelerator(

@@ -28,6 +28,8 @@ _SETUP_SECTORS: Final = 0x1F1
 _SETUP_MAGIC: Final = (0x202, b"HdrS")
 _VERSION_POINTER: Final = 0x20E
 _XLOADFLAGS: Final = 0x236
+_SYSSIZE: Final = 0x1F4
+"""What follows the setup sectors, in units of 16 bytes."""
 _PAYLOAD: Final = 0x248
 _SECTOR: Final = 512
 # Documentation/arch/arm64/booting.rst: the image header.
@@ -53,6 +55,11 @@ class Kernel:
     config: Mapping[str, str] | None
     """`VIRTIO_BLK` -> `m`; None: unknown."""
     modules: KernelModules | None
+
+    @property
+    def is_unknown(self) -> bool:
+        """Neither its config nor its modules were found, so that nothing could be foreseen."""
+        return self.config is None and self.modules is None
 
     def setting(self, feature: KernelFeature) -> str | None:
         """What the config says: `y`, `m`, another value, or None where it is unset or the config unknown."""
@@ -101,15 +108,15 @@ def find_kernel(
 def read_kernel(path: Path, modules: Path | None) -> Kernel:
     """Looks into the kernel's file, for its config beside it and in it, and for its modules.
 
-    `modules`: its folder of modules; else /lib/modules/<release>, where that is. Raises BuildError when the file can't be
-    read or is no kernel, and when a folder of modules that was named is none.
+    `modules`: its folder of modules; else /lib/modules/<release>, where that is. Raises UsageError when there is no such
+    file or folder, BuildError when the file can't be read or is no kernel, and when the folder is none of modules.
     """
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             form, architecture, release = _recognize(data, path)
             config = _config_beside(path, release) or _config_within(data, form)
     except FileNotFoundError:
-        raise BuildError(f"there is no kernel {path}") from None
+        raise UsageError(f"there is no kernel {path}") from None
     except OSError as error:
         hint = "Debian and Ubuntu let only root read it" if isinstance(error, PermissionError) else None
         raise BuildError(f"can't read the kernel {path}: {error.strerror}", hint=hint) from error
@@ -123,6 +130,10 @@ def _recognize(data: mmap.mmap, path: Path) -> tuple[KernelFormat, str, str]:
         return data[mark[0] : mark[0] + len(mark[1])] == mark[1]
 
     if has(_SETUP_MAGIC):
+        (paragraphs,) = struct.unpack_from("<I", data, _SYSSIZE)
+        whole = _setup_size(data) + 16 * paragraphs
+        if len(data) < whole - 15:
+            raise BuildError(f"the kernel {path} is cut short: {len(data)} of {whole} bytes are there")
         (pointer,) = struct.unpack_from("<H", data, _VERSION_POINTER)
         text = data[pointer + _SECTOR : pointer + 2 * _SECTOR].partition(b"\0")[0] if pointer else b""
         words = text.decode("ascii", "replace").split()
@@ -130,17 +141,24 @@ def _recognize(data: mmap.mmap, path: Path) -> tuple[KernelFormat, str, str]:
         return "bzImage", "amd64" if data[_XLOADFLAGS] & 1 else "386", words[0] if words else "unknown release"
     if has((0, b"\x7fELF")):
         (machine,) = struct.unpack_from("<H", data, 18)
-        return "vmlinux", _MACHINES.get(machine, f"machine {machine}"), _banner(data)
+        return "vmlinux", _MACHINES.get(machine, f"machine {machine}"), _banner(data, path)
     if has(_ARM64_MAGIC):
-        return "Image", "arm64", _banner(data)
+        return "Image", "arm64", _banner(data, path)
     raise BuildError(
         f"{path} is no kernel: it is neither a bzImage nor a vmlinux nor an Image (it begins with {data[:8]!r})"
     )
 
 
-def _banner(data: mmap.mmap) -> str:
+def _setup_size(data: mmap.mmap) -> int:
+    """Bytes, with the boot sector."""
+    return ((data[_SETUP_SECTORS] or 4) + 1) * _SECTOR
+
+
+def _banner(data: mmap.mmap, path: Path) -> str:
     match = _BANNER.search(data)
-    return match[1].decode("ascii") if match else "unknown release"
+    if match is None:
+        raise BuildError(f"{path} is no kernel: 'Linux version' is nowhere in it")
+    return match[1].decode("ascii")
 
 
 def _config_beside(path: Path, release: str) -> Mapping[str, str] | None:
@@ -167,7 +185,7 @@ def _config_within(data: mmap.mmap, form: KernelFormat) -> Mapping[str, str] | N
 def _unpacked(data: mmap.mmap) -> bytes | None:
     """The kernel proper inside a bzImage; None when it is compressed with what Python doesn't have (lz4, lzo)."""
     start, length = struct.unpack_from("<II", data, _PAYLOAD)
-    begin = ((data[_SETUP_SECTORS] or 4) + 1) * _SECTOR + start
+    begin = _setup_size(data) + start
     payload = data[begin : begin + length]
     # What follows the compressed bytes is their size, which the decompressors pass over.
     if payload.startswith(b"\x1f\x8b"):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
-from fledge.boot.console import Closed, Complained, Console, Exited, Panicked, Started
+from fledge.boot.console import Closed, Complained, Console, Exited, Panicked, Started, Unpacked
 from fledge.boot.machine import LOOPBACK, Forward
 from fledge.errors import BuildError
 
@@ -62,8 +62,10 @@ class HealthCheck:
             connection.request("GET", self.path, headers={"Connection": "close"})
             response = connection.getresponse()
             return Answer(response.status, _first_line(response))
-        except (OSError, http.client.HTTPException) as error:
-            return str(error) or type(error).__name__
+        except OSError as error:
+            return (error.strerror or str(error) or type(error).__name__).lower()
+        except http.client.HTTPException as error:
+            return f"what answers is not HTTP: {str(error).strip()[:_ANSWER_MAX]!r}"
         finally:
             connection.close()
 
@@ -88,6 +90,8 @@ class Outcome:
     """What the health check answered."""
     exited: Exited | None
     """How the workload ended, if it did while it was watched."""
+    runs: str = "the workload"
+    """What was started, for people."""
 
 
 def health_check(manifest: Mapping[str, Any], forwards: tuple[Forward, ...]) -> HealthCheck | None:
@@ -120,24 +124,41 @@ class _Wait:
         self._began = began
         self._timeout = timeout
         self._started: float | None = None
+        self._runs = Started().what
         self._settled = 0.0
         self._exited: Exited | None = None
         self._complaint: str | None = None
+        self._unpacking: str | None = None
         self._answer: Answer | str | None = None
 
     def run(self) -> Outcome:
+        try:
+            return self._watch()
+        except BuildError:
+            if self._unpacking is None:
+                raise
+            # Whatever the guest missed later was in the rest.
+            full = self._unpacking == "write error"
+            raise BuildError(
+                f"the kernel could not unpack the initramfs: {self._unpacking}",
+                hint="more memory (--memory): the unpacked initramfs may take half of it" if full else None,
+            ) from None
+
+    def _watch(self) -> Outcome:
         deadline = self._began + self._timeout
         while (now := time.monotonic()) < deadline:
             # Nothing answers before the workload runs, and an agent may start it long after it runs itself.
             if self._check is not None and self._started is not None:
                 self._answer = self._check.ask(min(_ANSWER, deadline - now))
                 if isinstance(self._answer, Answer) and self._answer.status < 400:
-                    return Outcome(time.monotonic() - self._began, f"{self._check.url} answers {self._answer}", None)
+                    answer = f"{self._check.url} answers {self._answer}"
+                    return Outcome(time.monotonic() - self._began, answer, None, self._runs)
             if self._check is None and self._started is not None and now >= self._settled:
-                return Outcome(self._started - self._began, None, None)
+                return Outcome(self._started - self._began, None, None, self._runs)
             match self._console.next(min(_INTERVAL, deadline - now)):
-                case Started() if self._started is None:
+                case Started(what) if self._started is None:
                     self._started = time.monotonic()
+                    self._runs = what
                     self._settled = self._started + SETTLE
                 case Exited() as event:
                     # The workload can write such a line, too: it ended only if the machine does.
@@ -145,25 +166,30 @@ class _Wait:
                     self._settled = time.monotonic() + _POWER_OFF
                 case Complained(text):
                     self._complaint = self._complaint or text
+                case Unpacked(text):
+                    self._unpacking = text
                 case Panicked(text):
                     raise BuildError(f"the guest's kernel panicked: {text}")
                 case Closed():
                     return self._closed()
-        raise BuildError(
-            f"the guest did not come up within {self._timeout:g} s{self._so_far()}", hint="--timeout for more patience"
-        )
+        raise BuildError(f"the guest did not come up within {self._timeout:g} s{self._so_far()}", hint=self._advice())
 
     def _closed(self) -> Outcome:
         """The machine is off."""
         if self._exited is not None and self._check is None and self._started is not None:
-            return Outcome(self._started - self._began, None, self._exited)
+            return Outcome(self._started - self._began, None, self._exited, self._runs)
         if self._exited is not None:
             raise BuildError(f"the workload {self._exited} before its health check answered")
         if self._complaint is not None:
             raise BuildError(f"the guest's init gave up: {self._complaint}")
         if self._started is not None:
-            raise BuildError("the machine ended without its workload's exit status")
+            raise BuildError(f"the machine ended while {self._runs} ran in it, and no exit status was told")
         raise BuildError("the machine ended before anything started in it")
+
+    def _advice(self) -> str:
+        if isinstance(self._answer, str):
+            return "--timeout for more patience; nobody reaches what listens on the guest's 127.0.0.1 alone"
+        return "--timeout for more patience"
 
     def _so_far(self) -> str:
         if self._complaint is not None:

@@ -7,12 +7,12 @@ import json
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from fledge import tools
 from fledge.boot import initramfs
-from fledge.boot.console import Console
+from fledge.boot.console import Closed, Console, Exited, Panicked
 from fledge.boot.hardware import CONSOLES
 from fledge.boot.machine import Disk, HandedFiles, Machine
 from fledge.boot.readiness import Outcome, health_check, wait
@@ -131,13 +131,34 @@ def _run(
             outcome = wait(console, check, began, request.timeout)
             _expect_service(outcome, subject.manifest)
         except BuildError as error:
-            if request.attached and process.poll() is None:
+            if request.attached and not _is_ending(process):
                 context.progress.warning(error.message)
                 process.wait()
-            raise _explained(error, console, process, machine, request) from None
+            raise _explained(error, console, process, setup, request) from None
         if request.attached:
             process.wait()
+            outcome = replace(outcome, exited=_last_exit(console) or outcome.exited)
     return outcome
+
+
+def _is_ending(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(_LAST_MOMENT)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _last_exit(console: Console) -> Exited | None:
+    """How the workload ended while the user watched. Raises BuildError for a kernel that panicked then."""
+    exited = None
+    while (event := console.next(_LAST_MOMENT)) is not None and not isinstance(event, Closed):
+        match event:
+            case Exited():
+                exited = event
+            case Panicked(text):
+                raise BuildError(f"the guest's kernel panicked: {text}")
+    return exited
 
 
 def _expect_service(outcome: Outcome, manifest: Mapping[str, Any]) -> None:
@@ -147,19 +168,24 @@ def _expect_service(outcome: Outcome, manifest: Mapping[str, Any]) -> None:
 
 
 def _explained(
-    error: BuildError, console: Console, process: subprocess.Popen[bytes], machine: Machine, request: Request
+    error: BuildError, console: Console, process: subprocess.Popen[bytes], setup: Setup, request: Request
 ) -> BuildError:
     """The error with what was said before it; a VMM that says why it ended is right."""
     tail = console.tail()  # Before a panic's stack trace pushes out what led to it.
-    try:
-        code = process.wait(_LAST_MOMENT)
-    except subprocess.TimeoutExpired:
+    ended = _is_ending(process)
+    if not ended:
         process.kill()
-        code = 0
+    code = process.returncode if ended else 0
     said = console.errors()
     if code != 0 and said:
         return BuildError(f"the VMM ended with exit code {code}: {said[-1]}", transcript=[*tail, *said])
-    hint = error.hint
-    if hint is not None and machine.accelerator == "kvm" and request.accelerator == "auto":
-        hint += ", --accel tcg if KVM is to blame"
-    return BuildError(error.message, hint=hint, transcript=() if machine.attached else tail)
+    if code < 0:
+        return BuildError(f"the VMM was killed by signal {-code}", transcript=tail)
+    hints = [error.hint] if error.hint is not None else []
+    if ended and not tail:
+        hints.append("the kernel said nothing: it may be damaged, or need more memory (--memory)")
+    elif setup.kernel.is_unknown:
+        hints.append(f"if Linux {setup.kernel.release} needs modules, name their folder with --modules")
+    if hints and setup.accelerator == "kvm" and request.accelerator == "auto":
+        hints.append("--accel tcg if KVM is to blame")
+    return BuildError(error.message, hint="; ".join(hints) or None, transcript=() if request.attached else tail)

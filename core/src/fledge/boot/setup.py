@@ -53,15 +53,26 @@ class Setup:
 
 def settle(request: Request, context: BuildContext) -> Setup:
     """Raises UsageError when something to boot with is missing, BuildError when it can't boot the artifact."""
-    subject = open_subject(request.path)
+    subject = open_subject(request.path, context.progress.warning)
     vmm = hardware.choose_vmm(request.vmm, context)
     kernel = hardware.choose_kernel(vmm, request.kernel, request.modules, context)
+    _check_architecture(subject, kernel)
     forwards = _forwards(subject.manifest, vmm, context)
     features = needed(subject.features, subject.medium, writable=subject.writable, bus=vmm.bus, network=bool(forwards))
     hint = "name another kernel with --kernel, or its modules with --modules"
     modules = hardware.choose_modules(kernel, features, f"{subject.name} can't boot", hint)
     accelerator = hardware.choose_accelerator(request.accelerator, vmm, kernel, context)
+    hardware.check_installed(vmm, kernel.architecture)
     return Setup(subject, vmm, kernel, modules, forwards, accelerator)
+
+
+def _check_architecture(subject: Subject, kernel: Kernel) -> None:
+    if subject.architecture not in (None, kernel.architecture):
+        raise BuildError(
+            f"{subject.name} can't boot: its init is for {subject.architecture}, and the kernel {kernel.path} is for "
+            f"{kernel.architecture}",
+            hint="name a kernel of that architecture with --kernel, or build with --platform for this one",
+        )
 
 
 def _forwards(manifest: Mapping[str, Any], vmm: Vmm, context: BuildContext) -> tuple[Forward, ...]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fledge_guest import AGENT_PATH, INITRAMFS_INIT_PATH, MODULES_PATH, WORKLOAD_PATH, Workload
+from fledge_guest import AGENT_PATH, INIT_PATH, INITRAMFS_INIT_PATH, MODULES_PATH, WORKLOAD_PATH, Workload
 
 from fledge import inspection
 from fledge.boot.features import KernelFeature
+from fledge.elf import architecture_of
 from fledge.errors import BuildError
 from fledge.guest import WORKLOAD, workload_of
 from fledge.manifest_file import artifact_of, checksum_of, digest_of, is_manifest, manifests_for, read_manifest
@@ -46,6 +47,8 @@ class Subject:
     """Empty when there is none."""
     workload: Workload | None
     """What runs in place of the image's own description; None: that description, or an init that reads none."""
+    architecture: str | None
+    """Of the init, in Go's names: amd64, arm64; None where there is none or it is a script."""
     agent: bool
     """The image hands over to an agent or to another init."""
     silent: bool
@@ -59,11 +62,11 @@ class Subject:
         return self.artifact.name
 
 
-def open_subject(path: Path) -> Subject:
+def open_subject(path: Path, warn: Callable[[str], None] = lambda _: None) -> Subject:
     """`path`: an artifact, or a manifest.json. The manifest that stands beside an artifact counts if it is its own.
 
-    Raises BuildError when either can't be read, when the artifact is not what the manifest's checksum says, or when it
-    has nothing to run; UsageError when the manifest's URL is not a file here.
+    `warn` is told of one that is not. Raises BuildError when either can't be read, when the artifact is not what the
+    manifest's checksum says, or when it has nothing to run; UsageError when a file is not here.
     """
     document: Mapping[str, Any] = {}
     artifact = path
@@ -72,7 +75,7 @@ def open_subject(path: Path) -> Subject:
         artifact = artifact_of(document, path)
         _check(document, artifact)
     else:
-        document = _manifest_beside(path) or {}
+        document = _manifest_beside(path, warn) or {}
     name, driver, head = inspection.recognize(artifact)
     tree = driver.read_tree(artifact)
     own = _describe(tree, artifact)
@@ -86,6 +89,7 @@ def open_subject(path: Path) -> Subject:
         features=tuple(driver.kernel_features(head)),
         manifest=document,
         workload=workload,
+        architecture=_architecture(tree, INITRAMFS_INIT_PATH if driver.medium == "initramfs" else INIT_PATH),
         agent=agent,
         silent=not our_init,
         modules=_content(tree, GuestPath.parse(MODULES_PATH)) or b"",
@@ -118,12 +122,21 @@ def _check(document: Mapping[str, Any], artifact: Path) -> None:
         raise BuildError(f"{artifact} is not the artifact of its manifest: {found}, and the manifest has {wanted}")
 
 
-def _manifest_beside(artifact: Path) -> Mapping[str, Any] | None:
-    for _, document in manifests_for(artifact):
+def _manifest_beside(artifact: Path, warn: Callable[[str], None]) -> Mapping[str, Any] | None:
+    others = []
+    for path, document in manifests_for(artifact):
         checksum = checksum_of(document)
         if checksum is not None and checksum == digest_of(artifact, checksum.algorithm):
             return document
+        others.append(path)
+    for path in others:
+        warn(f"{path} is not used: its checksum is not that of {artifact}")
     return None
+
+
+def _architecture(tree: Tree, path: str) -> str | None:
+    inode = tree.get(tree.resolve(GuestPath.parse(path)))
+    return architecture_of(inode.content) if isinstance(inode, File) else None
 
 
 def _content(tree: Tree, path: GuestPath) -> bytes | None:

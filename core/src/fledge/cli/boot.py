@@ -79,7 +79,7 @@ def command(
         click.echo(_line(report))
     exited = report.outcome.exited
     if exited is not None and exited.status != 0:
-        raise BuildError(f"the workload {exited}", transcript=console.tail())
+        raise BuildError(f"the workload {exited}", transcript=() if attached else console.tail())
 
 
 @contextmanager
@@ -111,9 +111,10 @@ def _echo(data: bytes) -> None:
 def _line(report: Report) -> str:
     outcome = report.outcome
     told = f"up in {outcome.seconds:.2f} s ({report.setup.vmm.name}, {report.setup.accelerator}, Linux {report.setup.kernel.release})"
+    ended = f"the workload {outcome.exited}" if outcome.exited is not None else None
     if outcome.answer is not None:
-        return f"{told}: {outcome.answer}"
-    return f"{told}: the workload {outcome.exited or 'runs'}"
+        return f"{told}: {outcome.answer}{f', then {ended}' if ended else ''}"
+    return f"{told}: {ended or f'{outcome.runs} runs'}"
 
 
 def _facts(report: Report) -> dict[str, Any]:

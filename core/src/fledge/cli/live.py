@@ -30,6 +30,8 @@ class _Done(DownloadColumn):
 
     def render(self, task: Task) -> Text:
         stage: Stage = task.fields["stage"]
+        if not stage.done and stage.total is None:
+            return Text("")
         if stage.unit == "bytes":
             return super().render(task)
         return Text(f"{stage.done}/{stage.total}" if stage.total else f"{stage.done} {stage.unit}")
@@ -40,7 +42,7 @@ class _Rate(TransferSpeedColumn):
 
     def render(self, task: Task) -> Text:
         stage: Stage = task.fields["stage"]
-        return super().render(task) if stage.unit == "bytes" else Text("")
+        return super().render(task) if stage.unit == "bytes" and stage.done else Text("")
 
 
 class _Polling(Progress):
