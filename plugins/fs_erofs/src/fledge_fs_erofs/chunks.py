@@ -11,8 +11,8 @@ from fledge.tree.content import Content
 
 from fledge_fs_erofs.format import BLOCK_BITS, NO_BLOCK
 
-_MAX_CHUNKS_BITS: Final = 18
-"""The index of one file takes 1 MiB at most. Holes of larger files are kept in larger units."""
+_MAX_INDEX_BITS: Final = 20
+"""log2 of the chunks that a file has at most: an index of 4 MiB. Holes of files over 4 GiB are kept in larger units."""
 
 
 class ChunkedFile:
@@ -65,11 +65,12 @@ def data_runs(content: Content) -> list[tuple[int, int]]:
 
 
 def _chunk_bits(runs: list[tuple[int, int]], blocks: int) -> int:
-    """As large as chunks may be for every hole to be one in the image, too."""
+    """As large as chunks may be for every hole to be one in the image."""
     edges = 0
     for first, count in runs:
         edges |= first
         if first + count < blocks:
             edges |= first + count
-    exact = (edges & -edges).bit_length() - 1 if edges else (blocks - 1).bit_length()
-    return max(exact, (blocks - 1).bit_length() - _MAX_CHUNKS_BITS)
+    whole = (blocks - 1).bit_length()
+    exact = (edges & -edges).bit_length() - 1 if edges else whole
+    return max(exact, whole - _MAX_INDEX_BITS)

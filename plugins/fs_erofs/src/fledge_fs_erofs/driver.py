@@ -67,10 +67,13 @@ class Erofs(Filesystem):
 
     @classmethod
     def kernel_features(cls, head: bytes) -> Sequence[KernelFeature]:
-        """The filesystem itself."""
+        """The filesystem, with its decompressor where the image has something compressed."""
         from fledge.boot.features import KernelFeature
 
-        return (KernelFeature("EROFS_FS", "erofs", "erofs"),)
+        from fledge_fs_erofs.superblock import is_compressed
+
+        erofs = KernelFeature("EROFS_FS", "erofs", "erofs")
+        return (erofs, KernelFeature("EROFS_FS_ZIP", "compression in erofs")) if is_compressed(head) else (erofs,)
 
     @classmethod
     def read_tree(cls, path: Path) -> Tree:

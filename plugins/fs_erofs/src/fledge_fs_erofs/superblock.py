@@ -99,6 +99,12 @@ class Superblock:
         return cls(incompatible, root, inodes, time, blocks, metadata, shared_xattrs, uuid)
 
 
+def is_compressed(head: bytes) -> bool:
+    """Whether the image that begins with `head` has compressed files, as far as the superblock tells."""
+    incompatible: int = fs.SUPERBLOCK.unpack_from(head, fs.SUPERBLOCK_OFFSET)[14]
+    return bool(incompatible & (fs.INCOMPAT_LZ4_0PADDING | fs.INCOMPAT_COMPRESSION_CONFIGS))
+
+
 def seal(record: bytes) -> bytes:
     """The first block of the image, with the superblock and its checksum."""
     covered = bytearray(record.ljust(fs.BLOCK - fs.SUPERBLOCK_OFFSET, b"\0"))
