@@ -104,7 +104,7 @@ class CopyStep:
                     Found(_file_name(source), File(self._downloads[source].content, _DOWNLOAD_MODE, mtime=self._epoch))
                 ]
             else:
-                found = self._found.get(source) or self._find(source)
+                found = self._found[source] if source in self._found else self._find(source)
             if len(found) > 1 and not self._into and not self._is_directory(edit):
                 raise BuildError(
                     f"{source!r} matches {len(found)} names, but the destination does not end with / and is no directory"

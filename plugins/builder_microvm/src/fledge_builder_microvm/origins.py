@@ -70,7 +70,7 @@ def read_context(request: DockerfileRequest, epoch: int) -> Tree:
 def _rules(path: Path) -> IgnoreRules:
     try:
         text = path.read_text(errors="surrogateescape")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return IgnoreRules(())
     except OSError as error:
         raise BuildError(f"can't read {path}: {error.strerror}") from error
