@@ -8,6 +8,7 @@ from typing import ClassVar, Final
 
 from fledge import tools
 from fledge.errors import BuildError, FledgeError
+from fledge.image.bases import base_with_transport
 from fledge.kinds import Builder
 from fledge.options import NoOptions, Options
 from fledge.sources import DockerfileRequest, ImageReference, ImageRequest, ImageSource
@@ -32,6 +33,9 @@ class Buildah(Builder):
         """See Builder.obstacle."""
         if any("," in str(path) for path in request.secrets.values()):
             return "the path of a secret has a comma, which ends it for buildah"
+        base = base_with_transport(request.dockerfile)
+        if base is not None and base.startswith(("oci:./", "oci:../")):
+            return f"buildah makes a name of the path in {base}, which may not begin with a dot"
         try:
             self._run("buildah", "--version")
         except FledgeError as error:

@@ -1,0 +1,158 @@
+"""With the real buildah, as root and as a user."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fledge.context import BuildContext
+from fledge.errors import BuildError
+from fledge.options import NoOptions
+from fledge.sources import DockerfileRequest, ImageSource
+from fledge.testing import builders
+from fledge.testing.builders import read, request, tree_of
+from fledge.testing.builds import Log, context
+from fledge.testing.images import Blobs, tar
+from fledge.testing.oracles import need_root, need_tool
+from fledge.testing.project import PLATFORM, Project
+from fledge.testing.venvs import NOBODY
+from fledge.tree.inode import File
+from fledge.values import GuestPath, Platform
+from fledge_builder_buildah.driver import Buildah, command
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+def build(tmp_path: Path, log: Log) -> BuildContext:
+    need_root()
+    need_tool("buildah")
+    return context(tmp_path / "cache", log, dict(os.environ))
+
+
+def image(build: BuildContext, asked: DockerfileRequest) -> ImageSource:
+    try:
+        return Buildah("buildah", NoOptions(), build).build_image(asked)
+    finally:
+        assert not list((build.store.folder / "tmp").iterdir())
+        assert str(build.store.folder) not in Path("/proc/mounts").read_text()
+
+
+def test_stages_arguments_target_and_dockerignore(build: BuildContext, log: Log, tmp_path: Path) -> None:
+    asked = request(tmp_path / "c", builders.STAGES, target="app", build_args={"WORD": "given"})
+    builders.check_stages(image(build, asked))
+    assert "a step tells" in log.texts("info")
+
+
+def test_a_step_that_fails(build: BuildContext, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"^buildah failed with exit code 3: .*exit status 3$") as caught:
+        image(build, request(tmp_path / "c", builders.FAILS))
+    assert "about to fail" in caught.value.transcript
+
+
+def test_a_secret(build: BuildContext, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("hush\n")
+    made = image(build, request(tmp_path / "c", builders.SECRET, secrets={"token": tmp_path / "token"}))
+    assert read(made, "/seen") == b"seen hush\n"
+    assert not read(made, "/run/secrets/token")
+
+
+def test_every_step_is_done_in_every_build(build: BuildContext, tmp_path: Path) -> None:
+    asked = request(tmp_path / "c", builders.NUMBER)
+    assert read(image(build, asked), "/number") != read(image(build, asked), "/number")
+
+
+def test_another_platform(build: BuildContext, tmp_path: Path) -> None:
+    arm = Platform.parse("linux/arm64")
+    made = image(build, request(tmp_path / "c", "FROM scratch\nCOPY file /file\n", platform=arm))
+    assert made.config.platform.architecture == "arm64"
+
+
+def test_a_base_image_from_a_layout(build: BuildContext, tmp_path: Path) -> None:
+    blobs = Blobs()
+    blobs.layout(tmp_path / "base", {"1": blobs.image(tar({"etc/base": b"base\n"}), platform=PLATFORM)})
+    made = image(build, request(tmp_path / "c", "FROM oci:base:1\nCOPY file /file\n"))
+    assert (read(made, "/etc/base"), read(made, "/file")) == (b"base\n", b"of the context\n")
+    assert len(made.layers) == 2
+
+
+def test_what_only_dockers_format_holds(build: BuildContext, tmp_path: Path) -> None:
+    text = 'FROM scratch\nCOPY file /\nSHELL ["/bin/x", "-c"]\nHEALTHCHECK CMD ["/bin/x", "alive"]\n'
+    raw = image(build, request(tmp_path / "c", text)).config.raw
+    assert b'"Healthcheck":{"Test":["CMD","/bin/x","alive"]}' in raw
+    assert b'"Shell":["/bin/x","-c"]' in raw
+
+
+def test_an_epoch_gives_the_same_bytes(build: BuildContext, tmp_path: Path) -> None:
+    asked = request(tmp_path / "c", builders.STAGES, target="app", epoch=1_700_000_000)
+    first = image(build, asked)
+    (tmp_path / "c" / "file").touch()
+    again = image(build, asked)
+    assert [layer.index.paths for layer in first.layers] == [layer.index.paths for layer in again.layers]
+    assert first.config.diff_ids == again.config.diff_ids
+    built = tree_of(first).get(GuestPath.parse("/app/file"))
+    assert isinstance(built, File)
+    assert (built.mtime, first.config.created) == (1_700_000_000 * 10**9,) * 2
+    assert image(build, replace(asked, epoch=1)).config.diff_ids != first.config.diff_ids
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_after_an_interrupt(tmp_path: Path, number: signal.Signals) -> None:
+    need_root()
+    need_tool("buildah")
+    project = Project(tmp_path / "project")
+    builders.check_interrupt(project, "buildah", number)
+    assert str(project.cache) not in Path("/proc/mounts").read_text()
+
+
+class TestObstacle:
+    def told(
+        self, tmp_path: Path, environ: Mapping[str, str], text: str = "FROM scratch\n", **more: object
+    ) -> str | None:
+        buildah = Buildah("buildah", NoOptions(), context(tmp_path / "cache", environ=environ))
+        return buildah.obstacle(request(tmp_path / "c", text, **more))
+
+    def test_none(self, tmp_path: Path) -> None:
+        need_root()
+        need_tool("buildah")
+        assert self.told(tmp_path, dict(os.environ)) is None
+
+    def test_no_program(self, tmp_path: Path) -> None:
+        assert self.told(tmp_path, {"PATH": str(tmp_path)}) == "the program 'buildah' is not installed"
+
+    @pytest.mark.parametrize("base", ["oci:./base:1", "oci:../base"])
+    def test_a_layout_whose_path_is_no_name(self, tmp_path: Path, base: str) -> None:
+        told = self.told(tmp_path, dict(os.environ), f"FROM {base}\n")
+        assert told == f"buildah makes a name of the path in {base}, which may not begin with a dot"
+
+    def test_a_secret_with_a_comma(self, tmp_path: Path) -> None:
+        told = self.told(tmp_path, dict(os.environ), secrets={"a": tmp_path / "a,b"})
+        assert told == "the path of a secret has a comma, which ends it for buildah"
+
+    def test_a_user_without_ranges(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        need_tool("buildah")
+        need_tool("getsubids", "uidmap")
+        monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+        told = self.told(tmp_path, dict(os.environ))
+        assert told == "nobody has no ranges of ids in /etc/subuid and /etc/subgid, for the users of the image"
+
+
+def test_the_command_line() -> None:
+    asked = DockerfileRequest(
+        Path("/x/D"), Path("/ctx"), Platform.parse("linux/amd64"), target="t", build_args={"A": "1 2"},
+        secrets={"s": Path("/token")}, no_cache=True, epoch=7,
+    )  # fmt: skip
+    assert command(asked, "/f") == [
+        "buildah", "--root", "/f/root", "--runroot", "/f/run", "build", "--format", "docker", "--isolation", "chroot",
+        "--file", "/x/D", "--platform", "linux/amd64", "--tag", "docker-archive:/f/image.tar", "--target", "t",
+        "--timestamp", "7", "--build-arg", "A=1 2", "--secret", "id=s,src=/token", "/ctx",
+    ]  # fmt: skip
+    with pytest.raises(BuildError, match="can't write to /a:b: a colon ends the path"):
+        command(asked, "/a:b")
