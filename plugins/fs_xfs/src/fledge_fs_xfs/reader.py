@@ -117,20 +117,20 @@ class _Reader:
         if raw.data.format == FORMAT_LOCAL:
             target = raw.data.area[: raw.size]
         else:
-            target = b"".join(
-                self._target_part(raw, block)
-                for _, start, count, _ in self._volume.extents(raw.ino, raw.data)[:_MOST_TARGET_BLOCKS]
-                for block in range(start, start + min(count, _MOST_TARGET_BLOCKS))
-            )
+            extents = self._volume.extents(raw.ino, raw.data)
+            target = b"".join(self._target_part(raw, start, count) for _, start, count, _ in extents)
         if len(target) != raw.size or b"\0" in target:
             raise Corrupt(f"symlink inode {raw.ino} has a broken target")
         return target
 
-    def _target_part(self, raw: RawInode, block: int) -> bytes:
+    def _target_part(self, raw: RawInode, start: int, count: int) -> bytes:
+        """What an extent holds: small blocks that stand together have one header."""
+        if count > _MOST_TARGET_BLOCKS:
+            raise Corrupt(f"symlink inode {raw.ino} has {count} blocks")
         volume = self._volume
-        data = volume.at_block(block)
+        data = volume.at_block(start, count)
         magic, _, size, _, uuid, owner, sector, _ = REMOTE_HEADER.unpack_from(data)
-        if (magic, uuid, owner, sector) != (SYMLINK_MAGIC, volume.shape.uuid, raw.ino, volume.sector(block)):
+        if (magic, uuid, owner, sector) != (SYMLINK_MAGIC, volume.shape.uuid, raw.ino, volume.sector(start)):
             raise Corrupt(f"symlink inode {raw.ino} has a block that is none of its own")
         if not is_sealed(data, REMOTE_CRC):
             raise Corrupt(f"symlink inode {raw.ino} has a wrong checksum")
@@ -138,7 +138,7 @@ class _Reader:
 
 
 _MOST_TARGET_BLOCKS = 3
-"""1024 bytes in blocks of 512, of which the header takes 56."""
+"""1024 bytes in blocks of 512, of which the header takes 56 (XFS_SYMLINK_MAPS)."""
 
 
 def _device(raw: RawInode) -> tuple[int, int]:

@@ -1,0 +1,326 @@
+"""The reader: our own images, those of mkfs.xfs and the kernel, and broken ones."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fledge.errors import BuildError
+from fledge.testing.oracles import mounted, need_root, need_tool, run
+from fledge.testing.trees import EPOCH, MINIMAL_ACL, data, differences, sparse
+from fledge.tree.content import Content
+from fledge.tree.inode import BlockDevice, CharDevice, Device, Directory, Fifo, File, Inode, Socket, Symlink
+from fledge.tree.tree import Tree
+from fledge_fs_xfs.checksum import seal
+from fledge_fs_xfs.driver import Xfs
+from fledge_fs_xfs.reader import read_tree
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+Pack = Callable[..., Path]
+Fsck = Callable[[Path], None]
+Make = Callable[[], Tree]
+Shown = Callable[[Tree], Tree]
+
+BLOCK = 4096
+
+
+def described(tree: Tree) -> dict[bytes, tuple[object, ...]]:
+    """Every path with all there is to its inode; hard links share the first path."""
+    first: dict[int, bytes] = {}
+    return {path: (first.setdefault(id(inode), path), *describe(inode)) for path, inode in tree.walk()}
+
+
+def describe(inode: Inode) -> tuple[object, ...]:
+    detail: object = None
+    if isinstance(inode, File):
+        detail = inode.content.size, inode.content.read() if inode.content.size < 1 << 26 else None
+    elif isinstance(inode, Symlink):
+        detail = inode.target
+    elif isinstance(inode, Device):
+        detail = inode.major, inode.minor
+    return type(inode), inode.mode, inode.uid, inode.gid, inode.mtime, dict(inode.xattrs), detail
+
+
+def test_our_images_are_read_back(pack: Pack, hard: Make) -> None:
+    tree = hard()
+    assert described(read_tree(pack(tree))) == described(tree)
+
+
+def test_what_was_read_is_packed_into_the_same_bytes(pack: Pack, hard: Make) -> None:
+    one = pack(hard(), "one.img")
+    two = pack(read_tree(one), "two.img")
+    run("cmp", one, two)
+
+
+def test_holes_are_still_holes(pack: Pack) -> None:
+    tree = Tree(Directory(0o755))
+    tree.root.entries[b"f"] = File(sparse(9 << 30, (5 << 30, data(5000))), 0o644)
+    read = read_tree(pack(tree)).root.entries[b"f"]
+    assert isinstance(read, File)
+    assert [(piece.offset, piece.length) for piece in read.content.pieces] == [(5 << 30, 8192)]
+
+
+def fill(top: Path) -> None:
+    """Makes one of everything that the kernel's xfs makes on its own: all forms of folders, attributes and extents."""
+    top.chmod(0o751)
+    for name, count in (("inside", 5), ("block", 40), ("leaf", 300), ("node", 2500)):
+        (top / name).mkdir()
+        for i in range(count):
+            (top / name / f"entry-{i}").write_bytes(b"%d" % i)
+    for i in range(0, 2500, 3):
+        (top / "node" / f"entry-{i}").unlink()
+    (top / "file").write_bytes(data(100_001))
+    os.link(top / "file", top / "link")
+    with open(top / "sparse", "wb") as file:
+        for i in range(400):
+            file.seek(i * 100_000)
+            file.write(data(5000, i))
+            if i % 20 == 0:
+                os.fsync(file.fileno())
+        file.truncate(50_000_000)
+        os.posix_fallocate(file.fileno(), 45_000_000, 100_000)
+    for length in (10, 59, 60, 336, 337, 1023):
+        (top / f"symlink-{length}").symlink_to("t" * length)
+    os.mknod(top / "null", 0o020666, os.makedev(1, 3))
+    os.mknod(top / "disk", 0o060660, os.makedev(259, 70_000))
+    os.mkfifo(top / "fifo")
+    os.chown(top / "fifo", 70_000, 80_000)
+    os.setxattr(top / "file", "user.small", b"value")
+    os.setxattr(top / "node", "trusted.large", data(700))
+    os.setxattr(top / "inside", "user.remote", data(60_000))
+    for i in range(300):
+        os.setxattr(top / "block", f"user.attribute-{i}", b"%d" % i * 20)
+    for i in range(0, 300, 2):
+        os.removexattr(top / "block", f"user.attribute-{i}")
+    os.setxattr(top / "leaf", "user.gone", data(3000))
+    os.removexattr(top / "leaf", "user.gone")
+    os.setxattr(top / "sparse", "system.posix_acl_access", MINIMAL_ACL)
+    os.utime(top / "file", ns=(EPOCH, 1_234_567_890_123_456_789))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("-m", "rmapbt=1"),
+        ("-m", "bigtime=0,reflink=0,finobt=0"),
+        ("-b", "size=1024"),
+        ("-b", "size=1024", "-n", "size=4096", "-i", "size=512"),
+        ("-n", "size=16384", "-i", "size=2048"),
+        ("-s", "size=4096"),
+        ("-d", "agcount=3", "-i", "sparse=0"),
+        ("-l", "sunit=64"),
+    ],
+    ids=lambda options: " ".join(options) or "default",
+)
+def test_images_that_mkfs_and_the_kernel_made_are_read(tmp_path: Path, shown: Shown, options: tuple[str, ...]) -> None:
+    need_root()
+    image = tmp_path / "made.img"
+    image.touch()
+    os.truncate(image, 320 << 20)
+    run(need_tool("mkfs.xfs", "xfsprogs"), "-q", *options, image)
+    with mounted(image, "xfs", writable=True) as folder:
+        fill(folder)
+    with mounted(image, "xfs") as folder:
+        assert differences(shown(read_tree(image)), folder) == []
+
+
+def test_a_changed_uuid_is_read(pack: Pack, hard: Make) -> None:
+    image = pack(hard())
+    run(need_tool("xfs_admin", "xfsprogs"), "-U", "generate", image)
+    assert described(read_tree(image)) == described(hard())
+
+
+def test_what_was_not_unmounted_is_an_error(tmp_path: Path, pack: Pack) -> None:
+    image = pack(Tree(Directory(0o755)))
+    copy = tmp_path / "copy.img"
+    with mounted(image, "xfs", writable=True) as folder:
+        (folder / "file").write_bytes(b"x")
+        os.sync()
+        run("cp", "--sparse=always", image, copy)
+    with pytest.raises(BuildError, match="its log is to be replayed first"):
+        read_tree(copy)
+    assert read_tree(image).root.entries.keys() == {b"file"}
+    with mounted(copy, "xfs", writable=True):
+        pass
+    assert read_tree(copy).root.entries.keys() == {b"file"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [(("-m", "crc=0"), "of a version before 5"), (("-n", "version=ci"), "are not supported")]
+)
+def test_what_is_not_supported_is_said(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
+    image = tmp_path / "t.img"
+    image.touch()
+    os.truncate(image, 300 << 20)
+    run(need_tool("mkfs.xfs", "xfsprogs"), "-q", *options, image)
+    assert Xfs.recognizes(image.read_bytes()[: 128 << 10])
+    with pytest.raises(BuildError, match=message):
+        read_tree(image)
+
+
+@pytest.mark.parametrize("head", [b"", b"hsqs", bytes(2000), b"070701" + bytes(3000), b"XFS"])
+def test_other_files_are_not_recognized(head: bytes) -> None:
+    assert not Xfs.recognizes(head)
+
+
+def test_the_kernel_needs_xfs() -> None:
+    (feature,) = Xfs.kernel_features(b"XFSB")
+    assert (feature.symbol, feature.module) == ("XFS_FS", "xfs")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"can't read .*: No such file or directory"):
+        read_tree(tmp_path / "none")
+
+
+@pytest.mark.parametrize("size", [0, 100, 511, 512, 3000, 100_000, 200 << 20])
+def test_a_file_that_is_cut_short(pack: Pack, hard: Make, size: int) -> None:
+    image = pack(hard())
+    os.truncate(image, size)
+    with pytest.raises(BuildError, match="is not an xfs image that can be read"):
+        read_tree(image)
+
+
+HEAD = 700 * BLOCK
+"""All metadata of the hard tree stand before it."""
+
+
+def read_all(image: Path) -> None:
+    for _, inode in read_tree(image).walk():
+        describe(inode)
+
+
+def resealed(image: bytearray) -> None:
+    """Mends the checksums of the first blocks, so that the broken numbers themselves are met."""
+    image[:512] = seal(bytes(image[:224] + bytes(4) + image[228:512]), 224)
+    for at in range(BLOCK, len(image), BLOCK):
+        block = image[at : at + BLOCK]
+        places = {b"XDB3": 4, b"XDD3": 4, b"XDF3": 4, b"BMA3": 64, b"XARM": 12, b"XSLM": 12}
+        where = places.get(bytes(block[:4]), 12 if block[8:10] in (b"\x3d\xf1", b"\x3d\xff", b"\x3b\xee") else None)
+        if block[:2] == b"IN":
+            for ino in range(at, at + BLOCK, 512):
+                image[ino + 100 : ino + 104] = bytes(4)
+                image[ino : ino + 512] = seal(bytes(image[ino : ino + 512]), 100)
+        elif where is not None:
+            block[where : where + 4] = bytes(4)
+            image[at : at + BLOCK] = seal(bytes(block), where)
+
+
+def test_broken_images_are_an_error_or_a_tree_and_never_a_crash_or_a_loop(pack: Pack, hard: Make) -> None:
+    image = pack(hard())
+    with open(image, "rb") as file:
+        sound = file.read(HEAD)
+    randomly = random.Random(3)
+    places = [at for at in range(HEAD) if sound[at] and (at < 512 or at >= 16 * BLOCK)]
+    errors = 0
+    for _ in range(150):
+        broken = bytearray(sound)
+        for at in randomly.choices(places, k=randomly.choice((1, 5, 50, 400))):
+            broken[at] = randomly.choice((0, 1, 0x7F, 0x80, 0xFF, randomly.randrange(256)))
+        resealed(broken)
+        with open(image, "r+b") as file:
+            file.write(broken)
+        try:
+            read_all(image)
+        except BuildError:
+            errors += 1
+    assert 100 < errors < 150
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_wrong_bit_in_the_metadata_is_found_by_its_checksum(pack: Pack, hard: Make, seed: int) -> None:
+    image = pack(hard())
+    randomly = random.Random(seed)
+    with open(image, "r+b") as file:
+        sound = file.read(HEAD)
+        inode = randomly.randrange(128, 800) * 512
+        at = randomly.choice([at for at in range(inode, inode + 512) if sound[at]])
+        file.seek(at)
+        file.write(bytes((sound[at] ^ 1 << seed % 8,)))
+    with pytest.raises(BuildError, match=r"has a wrong checksum|is not there"):
+        read_all(image)
+
+
+def test_a_name_that_the_index_does_not_find_is_an_error(pack: Pack, hard: Make) -> None:
+    image = pack(hard())
+    with open(image, "r+b") as file:
+        broken = bytearray(file.read(HEAD))
+        at = next(at for at in range(0, HEAD, BLOCK) if broken[at + 8 : at + 10] == b"\x3d\xff")
+        (first,) = struct.unpack_from(">I", broken, at + 64)
+        struct.pack_into(">I", broken, at + 64, first + 1)
+        resealed(broken)
+        file.seek(0)
+        file.write(broken)
+    with pytest.raises(BuildError, match="has an index that does not fit its entries"):
+        read_tree(image)
+
+
+names = (
+    st.binary(min_size=1, max_size=255)
+    .map(lambda raw: raw.replace(b"\0", b"n").replace(b"/", b"s"))
+    .filter(lambda raw: raw not in (b".", b".."))
+)
+times = st.integers(-(1 << 31) * 10**9, 16_299_260_424 * 10**9)
+owners = st.integers(0, (1 << 32) - 1)
+modes = st.integers(0, 0o7777)
+attributes = st.dictionaries(
+    st.sampled_from([b"user.a", b"user.longer-name", b"trusted.t", b"security.s"]), st.binary(max_size=300), max_size=3
+)
+
+
+@st.composite
+def contents(draw: st.DrawFn) -> Content:
+    pieces, at = [], 0
+    for gap, size in draw(st.lists(st.tuples(st.integers(0, 20_000), st.integers(1, 9000)), max_size=7)):
+        pieces.append((at + gap, data(size, gap)))
+        at += gap + size
+    return sparse(at + draw(st.sampled_from([0, 1, 5000])), *pieces)
+
+
+@st.composite
+def inodes(draw: st.DrawFn) -> Inode:
+    common = draw(modes), draw(owners), draw(owners), draw(times), draw(attributes)
+    kind = draw(st.sampled_from([File, File, Symlink, CharDevice, BlockDevice, Fifo, Socket]))
+    if kind is File:
+        return File(draw(contents()), *common)
+    if kind is Symlink:
+        return Symlink(draw(st.binary(min_size=1, max_size=400).map(lambda raw: raw.replace(b"\0", b"x"))), *common)
+    if kind is CharDevice or kind is BlockDevice:
+        return kind(draw(st.integers(0, 511)), draw(st.integers(0, 262_143)), *common)
+    return kind(*common)  # type: ignore[return-value, call-arg, arg-type]
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> Tree:
+    root = Directory(draw(modes), draw(owners), draw(owners), draw(times), draw(attributes))
+    folders = [root]
+    shared: list[Inode] = []
+    for name in draw(st.lists(names, max_size=40, unique=True)):
+        parent = draw(st.sampled_from(folders))
+        what = draw(st.sampled_from(["inode", "inode", "folder", "link"]))
+        if what == "folder":
+            inode: Inode = Directory(draw(modes), mtime=draw(times), xattrs=draw(attributes))
+            folders.append(inode)  # type: ignore[arg-type]
+        elif what == "link" and shared:
+            inode = draw(st.sampled_from(shared))
+        else:
+            inode = draw(inodes())
+            shared.append(inode)
+        parent.entries[name] = inode
+    return Tree(root)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(tree=trees())
+def test_any_tree_passes_xfs_repair_and_is_read_back(pack: Pack, fsck: Fsck, tree: Tree) -> None:
+    image = pack(tree)
+    fsck(image)
+    assert described(read_tree(image)) == described(tree)
