@@ -149,7 +149,7 @@ def dockerd(folder: Path) -> Iterator[str]:
     program = need_tool("dockerd", "docker.io")
     argv = [
         program, "--data-root", folder / "root", "--exec-root", folder / "exec", "--pidfile", folder / "pid",
-        "--host", f"unix://{folder}/docker.sock", "--iptables=false", "--ip6tables=false", "--storage-driver=vfs",
+        "--host", f"unix://{folder}/docker.sock", "--iptables=false", "--ip6tables=false",
     ]  # fmt: skip
     with _daemon([str(word) for word in argv], folder / "docker.sock"):
         yield f"unix://{folder}/docker.sock"
