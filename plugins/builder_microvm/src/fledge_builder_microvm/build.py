@@ -100,16 +100,18 @@ class Build:
             self._context_tree = read_context(self.request, 0)
         return self._context_tree
 
-    def origin(self, name: str | None, epoch: int) -> Origin:
-        """What --from names; None: the build context."""
+    def origin(self, name: str | None, stage: Stage, epoch: int) -> Origin:
+        """What --from names in `stage`; None: the build context."""
         if name is None:
             return Origin("the build context", self.context_tree, folder=self.request.build_context)
         found = self.dockerfile.graph.find(name)
         if found is None:
             files, where = self._image(name, epoch), f"the image {name}"
+        elif found.index >= stage.index:
+            raise BuildError(f"--from={name}: the stage {found.name} has to come before this one")
         elif found.index not in self._states:
-            # A trigger of a base image: what it needs is not known before.
-            raise BuildError(f"--from={name}: the stage {found.name} is not built yet")
+            # Only for a trigger of a base image, which was not known when the stages were chosen.
+            raise BuildError(f"--from={name}: the stage {found.name} is not built for a trigger")
         else:
             files, where = self._states[found.index].files, f"the stage {found.name}"
         return Origin(where, lambda: files.tree, files.diff_ids)

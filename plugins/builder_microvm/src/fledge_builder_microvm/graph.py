@@ -73,27 +73,20 @@ class Graph:
         return stage
 
     def needed(self, target: Stage) -> tuple[Stage, ...]:
-        """The stages that `target` needs, each after those that it needs itself, `target` last.
-
-        --from may name a later stage. Raises BuildError where stages need each other.
-        """
-        done: dict[int, Stage] = {}
-        self._visit(target, done, [])
-        return tuple(done.values())
-
-    def _visit(self, stage: Stage, done: dict[int, Stage], way: list[Stage]) -> None:
-        if stage in way:
-            circle = " -> ".join(one.name for one in [*way[way.index(stage) :], stage])
-            raise BuildError(f"{stage.start.place}: the stages need each other: {circle}")
-        if stage.index in done:
-            return
-        for name in stage.origins():
-            origin = self.find(name)
-            if origin is not None:
-                self._visit(origin, done, [*way, stage])
-        if isinstance(stage.base, int):
-            self._visit(self.stages[stage.base], done, [*way, stage])
-        done[stage.index] = stage
+        """The stages that `target` needs, itself among them, in the order of the Dockerfile."""
+        found: set[int] = set()
+        todo = [target]
+        while todo:
+            stage = todo.pop()
+            if stage.index in found:
+                continue
+            found.add(stage.index)
+            origins = [self.find(name) for name in stage.origins()]
+            # A stage can copy only from those before it, which the step itself tells.
+            todo += [origin for origin in origins if origin is not None and origin.index < stage.index]
+            if isinstance(stage.base, int):
+                todo.append(self.stages[stage.base])
+        return tuple(self.stages[index] for index in sorted(found))
 
 
 def make_graph(

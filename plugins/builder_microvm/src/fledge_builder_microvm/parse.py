@@ -291,7 +291,7 @@ class _Parser:
     def _duration(self, name: str, text: str) -> int:
         """Nanoseconds of a duration as Go writes it: 1m30s."""
         parts = _DURATION.findall(text)
-        if "".join(number + unit for number, unit in parts) != text:
+        if text != "0" and "".join(number + unit for number, unit in parts) != text:
             self._fail(f"--{name}={text} is not a duration such as 30s or 1m30s")
         value = round(sum(float(number) * _UNITS[unit] for number, unit in parts))
         if 0 < value < _LEAST_DURATION:

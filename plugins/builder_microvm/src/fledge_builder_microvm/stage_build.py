@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
+from signal import Signals
 from typing import TYPE_CHECKING, Any, Final
 
 from fledge.errors import BuildError
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from fledge_builder_microvm.origins import Origin
 
 _PORTS: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?")
-_SIGNAL: Final = re.compile(r"(SIG)?(RT(MIN|MAX)([+-][0-9]{1,2})?|[A-Z][A-Z0-9]{1,8})|[0-9]{1,2}", re.IGNORECASE)
+_REALTIME: Final = re.compile(r"RT(MIN(\+([1-9]|1[0-5]))?|MAX(-([1-9]|1[0-4]))?)")
+_LAST_SIGNAL: Final = 64
 
 
 class StageBuilder:
@@ -72,7 +74,7 @@ class StageBuilder:
         return self._words.expand(text, self._scope.variables)
 
     def _origin(self, name: str | None) -> Origin:
-        return self._build.origin(name, self._files.epoch)
+        return self._build.origin(name, self._stage, self._files.epoch)
 
     # What makes layers
 
@@ -120,25 +122,28 @@ class StageBuilder:
 
         def make() -> Sequence[Change]:
             edit = Edit(self._files.tree)
-            if self._files.tree.get(path) is None and user:
-                edit.make_directories(path, *find_owner(user, self._files.tree))
-            else:
-                edit.make_directories(path)
+            edit.make_directories(path, *self._workdir_owner(user, path))
             return edit.changes()
 
         self._layer(instruction, ("WORKDIR", str(path), user, self._files.epoch), make)
         self._config.run["WorkingDir"] = _text(path)
 
+    def _workdir_owner(self, user: str, path: GuestPath) -> tuple[int, int]:
+        """USER's, and root where the image does not know it: BuildKit tells so only when something runs."""
+        if not user or self._files.tree.get(path) is not None:
+            return 0, 0
+        try:
+            return find_owner(user, self._files.tree)
+        except BuildError as error:
+            self._build.context.progress.warning(f"{path} belongs to root: {error.message}")
+            return 0, 0
+
     # What changes the config alone
 
     def _arg(self, instruction: ins.Arg) -> None:
         self._log(instruction)
-        expanded = [
-            (self._expand(name), None if default is None else self._expand(default))
-            for name, default in instruction.pairs
-        ]
-        for name, default in expanded:
-            self._scope.declare(name, default)
+        for name, default in instruction.pairs:
+            self._scope.declare(self._expand(name), None if default is None else self._expand(default))
 
     def _env(self, instruction: ins.Env) -> None:
         self._log(instruction)
@@ -154,10 +159,7 @@ class StageBuilder:
 
     def _user(self, instruction: ins.User) -> None:
         self._log(instruction)
-        user = self._expand(instruction.user)
-        if not user:
-            raise BuildError(f"{instruction.user}: the name of the user is empty")
-        self._config.run["User"] = user
+        self._config.run["User"] = self._expand(instruction.user)
 
     def _shell(self, instruction: ins.Shell) -> None:
         self._log(instruction)
@@ -211,7 +213,9 @@ class StageBuilder:
     def _stop_signal(self, instruction: ins.StopSignal) -> None:
         self._log(instruction)
         signal = self._expand(instruction.signal)
-        if not _SIGNAL.fullmatch(signal):
+        name = signal.upper().removeprefix("SIG")
+        known = name.isascii() and name.isdigit() and 1 <= int(name) <= _LAST_SIGNAL
+        if not (known or f"SIG{name}" in Signals.__members__ or _REALTIME.fullmatch(name)):
             raise BuildError(f"{signal!r} is not a signal such as SIGTERM or 9")
         self._config.run["StopSignal"] = signal
 
