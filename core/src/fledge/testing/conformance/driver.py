@@ -6,7 +6,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import pluggy
 import pytest
@@ -81,7 +81,7 @@ class DriverConformance:
             f"{model.__name__}.{field}"
             for model in _models(self.driver.options_model)
             for field in model.model_fields
-            if field not in field_docs(model) and not _is_table(model.model_fields[field].annotation)
+            if field not in field_docs(model) and not _tables(model.model_fields[field].annotation)
         ]
         assert undocumented == []
 
@@ -104,10 +104,13 @@ def _models(model: type[BaseModel]) -> list[type[BaseModel]]:
     """The model, and those of the tables in it."""
     found = [model]
     for field in model.model_fields.values():
-        if _is_table(field.annotation):
-            found += _models(field.annotation)  # type: ignore[arg-type]
+        for table in _tables(field.annotation):
+            found += _models(table)
     return found
 
 
-def _is_table(annotation: object) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def _tables(annotation: Any) -> list[type[BaseModel]]:
+    """The tables that a field may hold; their own docstrings describe them."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [table for one in get_args(annotation) for table in _tables(one)]

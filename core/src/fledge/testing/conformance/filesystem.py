@@ -7,7 +7,7 @@ import random
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -20,6 +20,7 @@ from fledge.kinds import Filesystem
 from fledge.testing.builds import context
 from fledge.testing.conformance import guards, packing
 from fledge.testing.conformance.driver import DriverConformance, refusal
+from fledge.testing.conformance.exact import EXACT
 from fledge.testing.conformance.packing import Packed
 from fledge.testing.conformance.traits import NAME, Limit, able_tree, unable_tree
 from fledge.testing.oracles import mounted, need_root
@@ -295,8 +296,7 @@ class FilesystemConformance(DriverConformance):
 
     def test_the_tree_is_left_as_it_was(self, fledge_packed: Packed) -> None:
         """The manifest is made from it afterwards, and extensions look at it."""
-        exact = _Exact()
-        assert _told(tree_differences(self.hard_tree(), fledge_packed.tree, exact)) == []  # type: ignore[arg-type]
+        assert _told(tree_differences(self.hard_tree(), fledge_packed.tree, EXACT)) == []
 
     # Artifacts that are not sound
 
@@ -358,14 +358,6 @@ class FilesystemConformance(DriverConformance):
                 return _told(tree_differences(packed.tree, tree, packed.filesystem))
             except BuildError:
                 return None
-
-
-class _Exact:
-    """What differences() asks a driver, for a format that holds everything."""
-
-    links_symlinks = True
-    held_mtime: Callable[[int], int] = staticmethod(lambda mtime: mtime)
-    held_xattrs: Callable[[Any], Any] = staticmethod(lambda xattrs: xattrs)
 
 
 def held(tree: Tree, filesystem: Filesystem) -> Tree:

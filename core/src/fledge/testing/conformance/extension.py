@@ -1,0 +1,108 @@
+"""What every extension must do."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pluggy
+import pytest
+
+from fledge import drivers, hookspecs
+from fledge.artifact import Artifact, ManifestSection
+from fledge.context import BuildContext
+from fledge.manifest import schema
+from fledge.options import NoOptions
+from fledge.output import ArtifactFile
+from fledge.plan import BuildPlan, Choice, Mapping
+from fledge.sources import ImageReference, ImageRequest
+from fledge.testing.conformance.sources import image_source
+from fledge.testing.project import PLATFORM
+from fledge.tree.merge import merge
+from fledge.tree.tree import Tree
+from fledge.values import Platform
+
+OWNED = ("fetch_source", "assemble_tree", "pack_artifact")
+COLLECTED = ("apply_mappings", "emit_manifest")
+
+
+class ExtensionConformance:
+    """Calls the hooks of an extension, with a plan and a small image's tree."""
+
+    name: ClassVar[str]
+    """The entry point's."""
+
+    def load(self) -> Any:
+        """The extension as a build makes it."""
+        found = dict(drivers.extensions())[self.name]
+        return found() if isinstance(found, type) else found
+
+    def manager(self) -> pluggy.PluginManager:
+        """Where it is registered, alone."""
+        manager = pluggy.PluginManager(hookspecs.PROJECT)
+        manager.add_hookspecs(hookspecs)
+        manager.register(self.load(), self.name)
+        return manager
+
+    @pytest.fixture
+    def plan(self, tmp_path: Path) -> BuildPlan:
+        """A plan as it comes from fledge.toml."""
+        choice = Choice("conformance", NoOptions())
+        platform = Platform.parse(PLATFORM)
+        return BuildPlan(tmp_path, choice, choice, None, (), {}, platform, epoch=0, name="the-name")
+
+    @pytest.fixture
+    def tree(self, fledge_context: BuildContext) -> Tree:
+        """The small image's."""
+        request = ImageRequest(ImageReference("conformance", "image"), Platform.parse(PLATFORM))
+        image = image_source(fledge_context, request)
+        return Tree(merge(image.layers, 0), 0, image.config, str(image.reference))
+
+    def test_it_fits_the_hooks(self) -> None:
+        """Each method that is marked is a hook, takes only what the hook has, and adds or wraps as that hook allows."""
+        manager = self.manager()
+        manager.check_pending()
+        implemented = 0
+        for name in (*OWNED, *COLLECTED):
+            for one in getattr(manager.hook, name).get_hookimpls():
+                implemented += 1
+                assert one.wrapper == (name in OWNED), f"{name}: a driver's hook is wrapped, a collecting one is not"
+                assert not one.kwargnames, f"{name}: an argument with a default never gets its value"
+        assert implemented, "it implements no hook"
+
+    def test_its_wrappers_are_generators(self) -> None:
+        """With one yield, whose result goes on."""
+        extension = self.load()
+        for name in OWNED:
+            if getattr(self.manager().hook, name).get_hookimpls():
+                assert inspect.isgeneratorfunction(inspect.unwrap(getattr(extension, name)))
+
+    def test_its_mappings(self, plan: BuildPlan, tree: Tree) -> None:
+        """Absolute host paths, the same each time; the tree is for looking at."""
+        before = [(path, id(inode), inode.mode) for path, inode in tree.walk()]
+        proposals: list[Sequence[Mapping]] = self.manager().hook.apply_mappings(plan=plan, tree=tree)
+        for mapping in (mapping for proposal in proposals for mapping in proposal):
+            assert isinstance(mapping, Mapping)
+            assert mapping.source.is_absolute()
+        assert self.manager().hook.apply_mappings(plan=plan, tree=tree) == proposals
+        assert [(path, id(inode), inode.mode) for path, inode in tree.walk()] == before
+
+    def test_its_sections_of_the_manifest(self, plan: BuildPlan, tree: Tree, tmp_path: Path) -> None:
+        """JSON under names of its own, the same each time."""
+        target = ArtifactFile(tmp_path / "artifact.img")
+        try:
+            target.write(0, b"content")
+            target.finish(7)
+            artifact = Artifact(target, "conformance", tree)
+            proposals: list[Sequence[ManifestSection]] = self.manager().hook.emit_manifest(plan=plan, artifact=artifact)
+            again = self.manager().hook.emit_manifest(plan=plan, artifact=artifact)
+        finally:
+            target.discard()
+        assert again == proposals
+        for section in (section for proposal in proposals for section in proposal):
+            assert isinstance(section, ManifestSection)
+            assert section.name not in schema()["properties"], f"{section.name} is core's"
+            assert json.loads(json.dumps(section.value, allow_nan=False)) == section.value

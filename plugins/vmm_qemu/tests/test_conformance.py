@@ -1,0 +1,9 @@
+"""What every VMM must do."""
+
+from __future__ import annotations
+
+from fledge.testing.conformance.vmm import VmmConformance
+
+
+class TestQemu(VmmConformance):
+    name = "qemu"
