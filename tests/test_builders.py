@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from fledge.testing import builders
+from fledge.testing.oracles import need_tool
 from fledge.testing.project import Project, site_packages
+from fledge.testing.venvs import NOBODY, Venv, need_unprivileged_user
 
 BUILDER = """
 from fledge.image.reference import parse_reference
@@ -161,3 +165,27 @@ def test_a_mode_that_is_none(project: Project) -> None:
     project.environ["FLEDGE_BUILDKIT_MODE"] = "embeded"
     said = project.run("build", ".", "--agent", "none", code=2).stderr
     assert "FLEDGE_BUILDKIT_MODE is 'embeded'; allowed: embedded, daemon, docker, buildah\n" in said
+
+
+def test_buildah_without_root(installed: Venv, public: Path) -> None:
+    """As nobody, with ranges of ids that only this test's mount namespace has: newuidmap reads them there."""
+    need_unprivileged_user()
+    need_tool("buildah")
+    need_tool("newuidmap", "uidmap")
+    project = Project(public / "project")
+    builders.request(project.folder, builders.STAGES)
+    (public / "ranges").write_text("nobody:3000000:65536\n")
+    for path in (project.folder, *project.folder.iterdir()):
+        os.chown(path, NOBODY, NOBODY)
+    mounts = " && ".join(f"mount --bind {public / 'ranges'} /etc/{name}" for name in ("subuid", "subgid"))
+    project.program = (
+        *("unshare", "--mount", "sh", "-c", f'{mounts} && exec "$@"', "sh"),
+        *("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", str(installed.fledge)),
+    )
+    project.environ |= {"HOME": str(project.folder), "XDG_RUNTIME_DIR": str(project.folder)}
+
+    built = project.build(".", "--builder", "buildah", "--agent", "none", "--filesystem", "ext4")
+
+    facts = project.inside(built["artifact"])["/app/file"]
+    assert (facts["mode"], facts["uid"], facts["gid"]) == ("4750", 7, 8), facts
+    assert project.leftovers() == []
