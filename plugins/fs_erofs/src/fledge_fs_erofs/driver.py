@@ -54,7 +54,7 @@ class Erofs(Filesystem):
             return PlainContents(target)
         from fledge_fs_erofs.lz4_contents import Lz4Contents
 
-        return Lz4Contents(target, self.options.compression_level or 0, self.context.jobs)
+        return Lz4Contents(target, self.options.compression_level, self.context.jobs)
 
     def held_mtime(self, mtime: int) -> int:
         """Nanoseconds, and seconds of 64 bits."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
+from typing import NamedTuple
 
 from fledge_fs_erofs.format import (
     ADVISE_BIG_PCLUSTER,
@@ -60,3 +62,24 @@ class Index:
 def _further(lclusters: int) -> bytes:
     """The entries of an extent of so many, from the third one on."""
     return b"".join([LCLUSTER_NONHEAD.pack(NONHEAD, back, lclusters - back) for back in range(2, lclusters)])
+
+
+class Lcluster(NamedTuple):
+    """An entry as it is read."""
+
+    kind: int
+    inside: int
+    """Where in it an extent begins; of NONHEAD, how many blocks the pcluster has, or 0 if it does not say so."""
+    block: int
+
+
+def decode(index: bytes) -> Iterator[Lcluster]:
+    """The entries, without what stands in front of them."""
+    for kind, inside, block in LCLUSTER_HEAD.iter_unpack(index):
+        kind &= 3
+        yield Lcluster(kind, block_count(block & 0xFFFF) if kind == NONHEAD else inside, block)
+
+
+def block_count(back: int) -> int:
+    """What the first field of a NONHEAD says of its pcluster's blocks; 0: nothing."""
+    return back & ~BLOCK_COUNT if back & BLOCK_COUNT else 0

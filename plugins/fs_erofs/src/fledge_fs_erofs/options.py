@@ -16,8 +16,8 @@ class ErofsOptions(FilesystemOptions):
     compression: Literal["lz4", "none"] = "lz4"
     """The compressor. The guest's kernel must have it: lz4 as it is used here since Linux 5.17."""
 
-    compression_level: int | None = Field(default=None, ge=0, le=12)
-    """Of lz4. 0, the default: the fast mode; 1 to 12: lz4hc, smaller and many times as long to write, as fast to read."""
+    compression_level: int = Field(default=0, ge=0, le=12)
+    """0: lz4's fast mode. 1 to 12: lz4hc, which is smaller and just as fast to read, but takes long to write."""
 
     overlay_size: Annotated[str, _OVERLAY_SIZE] = "1G"
     """Size of the guest's writable tmpfs over the image: `512M`, `1G`, or `50%` of its memory. The guest init reads it from
@@ -28,7 +28,7 @@ class ErofsOptions(FilesystemOptions):
         return self.overlay_size
 
     @model_validator(mode="after")
-    def _level_is_of_a_compressor(self) -> Self:
-        if self.compression == "none" and self.compression_level is not None:
-            raise ValueError(f'compression_level {self.compression_level} makes no sense with compression = "none"')
+    def _level_is_for_lz4(self) -> Self:
+        if self.compression == "none" and self.compression_level:
+            raise ValueError(f'compression_level {self.compression_level} is for lz4, not for compression = "none"')
         return self

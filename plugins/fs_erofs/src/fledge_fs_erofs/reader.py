@@ -127,7 +127,7 @@ class _Reader:
 
     def _compressed(self, raw: RawInode) -> Content:
         if not self._image.superblock.incompatible & fs.INCOMPAT_LZ4_0PADDING:
-            raise Corrupt("its compressed data do not tell where they end, which is not supported")
+            raise Corrupt("its compressed data do not tell where they begin, which is not supported")
         self._image.check(raw.behind, raw.blocks * 2)
         return Content.whole(CompressedSource(self._image, raw))
 
