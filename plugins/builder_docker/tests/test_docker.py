@@ -7,8 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,12 +27,6 @@ from fledge_builder_docker.client import BUILDX, BUILT_IN, CLASSIC, Client, comm
 from fledge_builder_docker.steps import ClassicSteps
 
 pytestmark = pytest.mark.xdist_group("dockerd")
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="fledge-") as name, builders.dockerd(Path(name)) as host:
-        yield host
 
 
 def clients() -> Mapping[str, str]:

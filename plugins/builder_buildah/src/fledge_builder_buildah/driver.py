@@ -38,10 +38,11 @@ class Buildah(Builder):
             return f"buildah makes a name of the path in {base}, which may not begin with a dot"
         try:
             self._run("buildah", "--version")
+            if os.geteuid() == 0:
+                self._run(*_CONFINED, "true")
+                return None
         except FledgeError as error:
             return error.message
-        if os.geteuid() == 0:
-            return None
         user = pwd.getpwuid(os.geteuid()).pw_name
         try:
             self._run("getsubids", user)
