@@ -158,7 +158,7 @@ def test_sparse_files_of_any_size_are_quick(project: Project) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["none.img"], 2, "there is no file none.img"),
+        (["none.img"], 1, "can't read none.img: No such file or directory"),
         (["fledge.toml"], 1, "fledge.toml: structure: expected an installed filesystem's, found fledge.toml is not an"),
         (["image/index.json"], 1, "image/index.json is no manifest: "),
         ([ARTIFACT, "-m", "manifest.toml"], 2, "--manifest goes with --config or --image"),

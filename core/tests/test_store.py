@@ -20,8 +20,13 @@ def test_the_folder_comes_from_the_environment(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BuildError, match="can't use the cache folder") as caught:
-        Store(tmp_path / "file" / "cache")
+        Store(tmp_path / "file" / "cache").put(b"x", "blobs", "x")
     assert "FLEDGE_CACHE_DIR" in str(caught.value.hint)
+
+
+def test_a_store_that_nobody_uses_leaves_no_folder(tmp_path: Path) -> None:
+    assert Store(tmp_path / "cache").items() == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_blob_is_itself_or_not_there(tmp_path: Path) -> None:

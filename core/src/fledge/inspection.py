@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from fledge import drivers
-from fledge.errors import BuildError, UsageError
+from fledge.errors import BuildError
 
 if TYPE_CHECKING:
     from fledge.kinds import Filesystem
@@ -17,21 +17,16 @@ HEAD: Final = 128 << 10
 
 
 def read_artifact(path: Path) -> tuple[str, Tree]:
-    """The filesystem's name and the tree.
-
-    Raises UsageError when there is no such file, BuildError when it can't be read or no driver knows it.
-    """
+    """The filesystem's name and the tree. Raises BuildError when the file can't be read or no driver knows it."""
     name, driver, _ = recognize(path)
     return name, driver.read_tree(path)
 
 
 def recognize(path: Path) -> tuple[str, type[Filesystem], bytes]:
-    """The filesystem's name, its driver, and the file's head. Raises as read_artifact."""
+    """The filesystem's name, its driver, and the file's head. Raises BuildError as read_artifact."""
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD)
-    except FileNotFoundError:
-        raise UsageError(f"there is no file {path}") from None
     except OSError as error:
         raise BuildError(f"can't read {path}: {error.strerror}") from error
     known = drivers.names("filesystem")

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from fledge.errors import BuildError, UsageError
+from fledge.errors import BuildError
 
 SUFFIXES: Final = (".ko", ".ko.gz", ".ko.xz", ".ko.zst")
 
@@ -81,7 +81,7 @@ class KernelModules:
     """A folder such as /lib/modules/6.1.0-13-cloud-amd64."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises UsageError when there is no such folder, BuildError when it has no modules.dep."""
+        """Raises BuildError when there is no such folder or it has no modules.dep."""
         self.folder = folder
         self._lines = {name_of(path): (path, needs.split()) for path, needs in _dep_lines(folder)}
 
@@ -158,7 +158,7 @@ def name_of(path: str) -> str:
 def _dep_lines(folder: Path) -> list[tuple[str, str]]:
     lines = _lines(folder / "modules.dep")
     if not lines and not folder.is_dir():
-        raise UsageError(f"there is no folder of kernel modules {folder}")
+        raise BuildError(f"there is no folder of kernel modules {folder}")
     if not lines:
         raise BuildError(f"{folder} is not a folder of kernel modules: it has no modules.dep", hint="run depmod")
     return [(path, needs) for path, _, needs in (line.partition(":") for line in lines)]

@@ -20,12 +20,10 @@ Manifest = Mapping[str, Any]
 
 
 def is_manifest(path: Path) -> bool:
-    """Whether a file is JSON rather than an artifact. Raises UsageError when there is none, BuildError as it is read."""
+    """Whether a file is JSON rather than an artifact. Raises BuildError when it can't be read."""
     try:
         with open(path, "rb") as file:
             return file.read(256).lstrip().startswith(b"{")
-    except FileNotFoundError:
-        raise UsageError(f"there is no file {path}") from None
     except OSError as error:
         raise BuildError(f"can't read {path}: {error.strerror}") from error
 

@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -56,14 +57,18 @@ class Store:
     """One cache folder. Safe to use from several threads and processes."""
 
     def __init__(self, folder: Path) -> None:
-        """Makes the folder when it is not there. Raises BuildError when that can't be done."""
+        """The folder is made by its first use."""
         self.folder = folder
+
+    @cached_property
+    def _lock(self) -> int:
+        """Raises BuildError when the folder can't be made or written."""
         try:
-            (folder / "tmp").mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
+            return os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise BuildError(
-                f"can't use the cache folder {folder}: {error.strerror}",
+                f"can't use the cache folder {self.folder}: {error.strerror}",
                 hint="set FLEDGE_CACHE_DIR to a folder that can be written",
             ) from error
 
@@ -106,6 +111,7 @@ class Store:
 
     def part(self, label: str) -> PartFile:
         """A temporary file in the store. Raises BuildError when it can't be made."""
+        _ = self._lock  # The folder is there now.
         with self._telling():
             return PartFile(self.folder / "tmp", label)
 

@@ -153,7 +153,7 @@ def test_modules_are_found_below_the_folder(tmp_path: Path, below: str) -> None:
 def test_a_folder_of_modules_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="is not a folder of kernel modules"):
         read_kernel(write(tmp_path, bzimage()), tmp_path)
-    with pytest.raises(UsageError, match=r"there is no folder of kernel modules .*/none"):
+    with pytest.raises(BuildError, match=r"there is no folder of kernel modules .*/none"):
         read_kernel(write(tmp_path, bzimage()), tmp_path / "none")
 
 

@@ -135,7 +135,7 @@ def test_what_is_neither(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=f"there is no file {tmp_path}/x"):
+    with pytest.raises(BuildError, match=f"can't read {tmp_path}/x: No such file"):
         open_subject(tmp_path / "x")
 
 

@@ -107,6 +107,7 @@ def test_the_init_is_that_of_the_architecture(app):
         ('[mappings]\n"dynamic" = "/usr/bin/app"\n', "the workload's entrypoint /usr/bin/app needs /lib/ld.so"),
         ('[mappings]\n"arm" = "/usr/bin/app"\n', "the workload's entrypoint /usr/bin/app is built for arm64"),
         ('[agent]\nsource_strategy = "local"\npath = "arm"\n', "is built for arm64, and the image for amd64"),
+        ('[agent]\nsource_strategy = "local"\npath = "dynamic"\n', "the agent /bin/kestrel needs /lib/ld.so, which"),
         ('[source]\nimage = "oci:none"\n', "none"),
     ],
 )
@@ -284,7 +285,7 @@ def test_modules_are_put_in_with_what_they_need(app):
     [
         ('["nothing"]', "modules/6.1.0-test", "unknown kernel module 'nothing'"),
         ('["arm"]', "modules/6.1.0-test", "arm.ko is built for arm64"),
-        ('["virtio"]', "nowhere", "it has no modules.dep"),
+        ('["virtio"]', "nowhere", "there is no folder of kernel modules"),
     ],
 )
 def test_modules_that_can_not_be_had(app, modules, folder, message):

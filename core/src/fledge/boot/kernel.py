@@ -109,7 +109,7 @@ def read_kernel(path: Path, modules: Path | None) -> Kernel:
     """Looks into the kernel's file, for its config beside it and in it, and for its modules.
 
     `modules`: its folder of modules; else /lib/modules/<release>, where that is. Raises UsageError when there is no such
-    file or folder, BuildError when the file can't be read or is no kernel, and when the folder is none of modules.
+    file, BuildError when it can't be read or is no kernel, and when a folder of modules that was named is none.
     """
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

@@ -66,7 +66,7 @@ def open_subject(path: Path, warn: Callable[[str], None] = lambda _: None) -> Su
     """`path`: an artifact, or a manifest.json. The manifest that stands beside an artifact counts if it is its own.
 
     `warn` is told of one that is not. Raises BuildError when either can't be read, when the artifact is not what the
-    manifest's checksum says, or when it has nothing to run; UsageError when a file is not here.
+    manifest's checksum says, or when it has nothing to run; UsageError when the manifest's URL is not a file here.
     """
     document: Mapping[str, Any] = {}
     artifact = path

@@ -28,6 +28,7 @@ INIT: Final = GuestPath.parse("/init")
 """What the kernel executes (Documentation/filesystems/ramfs-rootfs-initramfs.rst)."""
 AGENT: Final = GuestPath.parse("/bin/kestrel")
 
+ANOTHER_BUSYBOX: Final = 'give [source] busybox_url = "/bin/busybox" for that of Debian\'s busybox-static'
 _INIT_MAX: Final = 1 << 30
 _SECOND: Final = 10**9
 
@@ -93,6 +94,8 @@ class Initramfs(Strategy):
         check_startable(tree, INIT, plan.platform, "process 1")
         if options.guest_init_becomes is not None:
             check_startable(tree, guest_path(options.guest_init_becomes), plan.platform, "[init] path")
+        if plan.agent is not None:
+            check_startable(tree, AGENT, plan.platform, "the agent")
         if options.init is None:
             check_workload(tree, settle_runtime(plan.manifest, tree.image).workload, plan.platform)
         warn_of_size(tree, plan, self.context.progress)
@@ -122,9 +125,14 @@ class Initramfs(Strategy):
         from fledge_strategy_initramfs.busybox import SIZE_MAX, add_busybox
 
         url, digest = self.options.busybox
-        source = download(
-            self.context, url, what="busybox", checksum=digest, limit=SIZE_MAX, base_dir=plan.base_dir, warn=False
-        )
+        try:
+            source = download(
+                self.context, url, what="busybox", checksum=digest, limit=SIZE_MAX, base_dir=plan.base_dir, warn=False
+            )
+        except BuildError as error:
+            # Where there is no way out to the network, the default is what a first build fails at.
+            hint = error.hint if self.options.source.busybox_url else ANOTHER_BUSYBOX
+            raise BuildError(error.message, hint=hint) from error
         if digest is None:
             self.context.progress.warning(
                 f'busybox from {source.origin} is used unverified; pin it with busybox_sha256 = "{source.digest.hex}"'

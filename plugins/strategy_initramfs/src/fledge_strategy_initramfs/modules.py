@@ -24,13 +24,12 @@ def add_modules(tree: Tree, folder: Path, names: Sequence[str], platform: Platfo
     `folder`: the kernel's; its name is the release. Returns the names in the order in which they are loaded. Raises
     BuildError for a name that the kernel does not have and for a module of another architecture.
     """
-    folder = folder.resolve()
     loaded = KernelModules(folder).closure(names)
     paths = []
     for module in loaded:
         content = Content.of(module.read())
         check_program(content, platform, f"the kernel module {module.path}")
-        path = f"{_ROOT}/{folder.name}/{_plain(module.path.relative_to(folder).as_posix())}"
+        path = f"{_ROOT}/{folder.resolve().name}/{_plain(module.path.relative_to(folder).as_posix())}"
         tree.insert(GuestPath.parse(path), File(content, 0o644, mtime=tree.epoch))
         paths.append(path)
     try:

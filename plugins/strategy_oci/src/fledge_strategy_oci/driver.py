@@ -81,10 +81,12 @@ class OciRootfs(Strategy):
             raise BuildError(f"can't make {tree.origin or 'the image'} bootable: {error.message}") from error
 
     def check_tree(self, plan: BuildPlan, tree: Tree) -> None:
-        """Raises BuildError, with the path, when the workload's entrypoint can't be started from the tree."""
-        from fledge.bootable import check_workload
+        """Raises BuildError, with the path, when the agent or the workload's entrypoint can't be started from the tree."""
+        from fledge.bootable import check_startable, check_workload
         from fledge.runtime import settle_runtime
 
+        if plan.agent is not None:
+            check_startable(tree, AGENT, plan.platform, "the agent")
         check_workload(tree, settle_runtime(plan.manifest, tree.image).workload, plan.platform)
 
 
