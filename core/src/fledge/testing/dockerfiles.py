@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from fledge import drivers
 from fledge.context import BuildContext
@@ -133,3 +138,29 @@ def described(tree: Tree) -> dict[str, tuple[object, ...]]:
         about = type(inode).__name__, f"{inode.mode:o}", inode.uid, inode.gid, sorted(inode.xattrs.items()), what
         found["/" + path.decode("utf-8", "backslashreplace")] = (*about, linked[1:] and linked)
     return found
+
+
+def docker_of_buildkit() -> str:
+    """The folder of a docker command that builds with BuildKit; skips the test where there is none."""
+    for folder in os.environ["PATH"].split(":"):
+        program = Path(folder) / "docker"
+        if not program.exists():
+            continue
+        told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+        # Debian 12's speaks BuildKit by itself; later ones have a plugin for it.
+        if re.match(r"Docker version (19|20|22)\.", told):
+            return folder
+        if subprocess.run([program, "buildx", "version"], capture_output=True, check=False).returncode == 0:
+            return folder
+    pytest.skip("no docker command that builds with BuildKit (apt-get install docker.io)")
+
+
+def with_builder(name: str, environ: Mapping[str, str]) -> Callable[[BuildContext], Builder]:
+    """Makes another installed builder, which runs its programs in `environ`."""
+
+    def make(build_context: BuildContext) -> Builder:
+        driver: Any = drivers.load("builder", name)
+        builder: Builder = driver(name, driver.options_model(), replace(build_context, environ=environ))
+        return builder
+
+    return make
