@@ -116,10 +116,10 @@ def _sparse(path: bytes, inode: File, mtime: int) -> Iterator[bytes | memoryview
     """GNU's sparse format 1.0 in pax: the map of what is there stands before it, in decimal lines."""
     content = inode.content
     pieces = [piece for piece in content.pieces if piece.length]
-    numbers = [len(pieces)]
-    for piece in pieces:
-        numbers += (piece.offset, piece.length)
-    chart = b"".join(b"%d\n" % number for number in numbers)
+    runs = [(piece.offset, piece.length) for piece in pieces]
+    if not runs or sum(runs[-1]) != content.size:
+        runs.append((content.size, 0))  # As GNU tar does, which goes by the map for how long the file is.
+    chart = b"%d\n" % len(runs) + b"".join(b"%d\n%d\n" % run for run in runs)
     chart += bytes(-len(chart) % BLOCK)
     size = len(chart) + sum(piece.length for piece in pieces)
     records = {
