@@ -7,12 +7,13 @@ before it an extended one for what that can't hold. Whiteouts as image-spec laye
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from fledge.errors import BuildError
 from fledge.store import Store
-from fledge.tree.content import FileSource
+from fledge.tree.content import Content, FileSource, Piece
 from fledge.tree.inode import BlockDevice, CharDevice, Device, Directory, Fifo, File, Inode, Socket, Symlink
 from fledge.tree.layer import INDEX, TAR, Layer, find_layer
 from fledge.tree.merge import OPAQUE, WHITEOUT
@@ -115,13 +116,12 @@ def _tar(entries: Sequence[tuple[bytes, Inode | None]], latest: int | None) -> I
 def _sparse(path: bytes, inode: File, mtime: int) -> Iterator[bytes | memoryview]:
     """GNU's sparse format 1.0 in pax: the map of what is there stands before it, in decimal lines."""
     content = inode.content
-    pieces = [piece for piece in content.pieces if piece.length]
-    runs = [(piece.offset, piece.length) for piece in pieces]
+    runs = _runs(content)
     if not runs or sum(runs[-1]) != content.size:
         runs.append((content.size, 0))  # As GNU tar does, which goes by the map for how long the file is.
     chart = b"%d\n" % len(runs) + b"".join(b"%d\n%d\n" % run for run in runs)
     chart += bytes(-len(chart) % BLOCK)
-    size = len(chart) + sum(piece.length for piece in pieces)
+    size = len(chart) + sum(length for _, length in runs)
     records = {
         b"GNU.sparse.major": b"1",
         b"GNU.sparse.minor": b"0",
@@ -130,12 +130,30 @@ def _sparse(path: bytes, inode: File, mtime: int) -> Iterator[bytes | memoryview
     }
     yield from _member(path, b"0", inode, mtime, size=size, records=records)
     yield chart
-    for piece in pieces:
-        for done in range(0, piece.length, _FLUSH):
-            count = min(_FLUSH, piece.length - done)
-            yield piece.source.view(piece.start + done, count)
-            piece.source.release(piece.start + done, count)
+    pieces = deque(piece for piece in content.pieces if piece.length)
+    for start, length in runs:
+        at = start
+        while pieces and pieces[0].offset < start + length:
+            piece = pieces.popleft()
+            yield bytes(piece.offset - at)
+            yield from Content(piece.length, [Piece(0, piece.source, piece.start, piece.length)]).chunks()
+            at = piece.offset + piece.length
+        yield bytes(start + length - at)
     yield bytes(-size % BLOCK)
+
+
+def _runs(content: Content) -> list[tuple[int, int]]:
+    """(offset, length) of what is no hole, in whole blocks: of others, readers differ in where the next one begins."""
+    runs: list[tuple[int, int]] = []
+    for piece in content.pieces:
+        if not piece.length:
+            continue
+        start = piece.offset // BLOCK * BLOCK
+        end = min(content.size, piece.offset + piece.length + -(piece.offset + piece.length) % BLOCK)
+        if runs and start <= sum(runs[-1]):
+            start, _ = runs.pop()
+        runs.append((start, end - start))
+    return runs
 
 
 def _member(
