@@ -101,7 +101,7 @@ def test_a_part_of_a_compressed_file_is_read(pack: Pack) -> None:
         "--chunksize=4096",
         "--chunksize=65536",
         "-zlz4",
-        "-zlz4hc,12",
+        "-zlz4hc,6",
         "-zlz4 -C16384",
         "-zlz4 -C65536",
         "-zlz4 -C1048576",
@@ -364,7 +364,7 @@ def test_broken_images_are_an_error_or_a_tree_and_never_a_crash_or_a_loop(pack: 
     randomly = random.Random(3)
     places = [*range(SUPERBLOCK, SUPERBLOCK + 128), *(at for at in range(start, len(sound)) if sound[at])]
     errors = 0
-    for _ in range(80):
+    for _ in range(60):
         broken = bytearray(sound)
         for at in randomly.choices(places, k=randomly.choice((1, 5, 50, 400))):
             broken[at] = randomly.choice((0, 1, 0x7F, 0x80, 0xFF, randomly.randrange(256)))
@@ -373,7 +373,7 @@ def test_broken_images_are_an_error_or_a_tree_and_never_a_crash_or_a_loop(pack: 
             read_all(image)
         except BuildError:
             errors += 1
-    assert errors > 30
+    assert errors > 20
 
 
 def test_inodes_without_times_have_that_of_the_superblock(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ class PlainContents:
         for file in files:
             stored, self.end, copies = (place_sparse if file.sparse else place)(file, self.end)
             self._copies += copies
+            stage.advance(file.content.size - sum([length for _, _, _, length in copies]))
             yield stored
 
     def finish(self, stage: Stage) -> None:
@@ -123,7 +124,7 @@ def place(file: FileData, first: int) -> tuple[Stored, int, list[Run]]:
         rest if inline else 0,
         tail=cut(content, whole, size) if inline else (),
     )
-    return stored, first + -(-whole >> BLOCK_BITS), copies
+    return stored, first + blocks_of(whole), copies
 
 
 def place_sparse(file: FileData, first: int) -> tuple[Stored, int, list[Run]]:
@@ -145,3 +146,8 @@ def cut(content: Content, start: int, end: int) -> list[Piece]:
         if first < last:
             found.append(Piece(first, piece.source, piece.start + first - piece.offset, last - first))
     return found
+
+
+def blocks_of(size: int) -> int:
+    """How many blocks `size` bytes take."""
+    return -(-size >> BLOCK_BITS)

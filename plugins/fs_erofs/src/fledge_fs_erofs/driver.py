@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from fledge.hookspecs import hookimpl
 from fledge.kinds import Filesystem
 
-from fledge_fs_erofs.format import MAGIC, SUPERBLOCK_OFFSET
+from fledge_fs_erofs.format import BLOCK, MAGIC, MAX_MTIME, MIN_MTIME, SUPERBLOCK_OFFSET
 from fledge_fs_erofs.options import ErofsOptions
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ class Erofs(Filesystem):
 
     def held_mtime(self, mtime: int) -> int:
         """Nanoseconds, and seconds of 64 bits."""
-        return min(max(mtime, -(1 << 63) * 10**9), (1 << 63) * 10**9 - 1)
+        return min(max(mtime, MIN_MTIME), MAX_MTIME)
 
     @classmethod
     def recognizes(cls, head: bytes) -> bool:
-        """Whether the superblock's magic is there."""
-        return head[SUPERBLOCK_OFFSET:].startswith(MAGIC)
+        """Whether it has a superblock's magic, and is as long as its block."""
+        return len(head) >= BLOCK and head[SUPERBLOCK_OFFSET:].startswith(MAGIC)
 
     @classmethod
     def kernel_features(cls, head: bytes) -> Sequence[KernelFeature]:

@@ -23,11 +23,31 @@ MAX_BLOCKS: Final = NO_BLOCK
 SUPERBLOCK_OFFSET: Final = 1024
 MAGIC: Final = (0xE0F5E1E2).to_bytes(4, "little")
 SUPERBLOCK: Final = Struct("<4sIIBBHQQIIII16s16sIHHHBBIQ24x")
-"""magic, checksum, compatible features, log2 of the block size, further slots of 16 bytes, nid of the root, inodes, build
-time and its nanoseconds, blocks, first blocks of the metadata and of the shared xattrs, UUID, volume name, incompatible
-features, compression algorithms, devices and their table, log2 of blocks in a directory's block, xattr prefixes and where
-they start, nid of the inode of packed tails."""
-SUPERBLOCK_CHECKSUM: Final = slice(4, 8)
+SUPERBLOCK_FIELDS: Final = (
+    "magic",
+    "checksum",
+    "feature_compat",
+    "blkszbits",
+    "sb_extslots",
+    "root_nid",
+    "inos",
+    "build_time",
+    "build_time_nsec",
+    "blocks",
+    "meta_blkaddr",
+    "xattr_blkaddr",
+    "uuid",
+    "volume_name",
+    "feature_incompat",
+    "available_compr_algs",
+    "extra_devices",
+    "devt_slotoff",
+    "dirblkbits",
+    "xattr_prefix_count",
+    "xattr_prefix_start",
+    "packed_nid",
+)
+SUPERBLOCK_CHECKSUM: Final = slice(SUPERBLOCK_OFFSET + 4, SUPERBLOCK_OFFSET + 8)
 
 COMPAT_CHECKSUM: Final = 1 << 0
 COMPAT_MTIME: Final = 1 << 1
@@ -60,8 +80,9 @@ COMPACT_INODE: Final = Struct("<HHHHI4xIIHH4x")
 """i_format, i_xattr_icount, i_mode, i_nlink, i_size, i_u, i_ino, i_uid, i_gid. The mtime is the superblock's build time."""
 EXTENDED: Final = 1
 """The lowest bit of i_format; the three bits above are the layout."""
-MIN_TIME: Final = -(1 << 63)
-MAX_TIME: Final = (1 << 63) - 1
+MIN_MTIME: Final = -(1 << 63) * 10**9
+MAX_MTIME: Final = (1 << 63) * 10**9 - 1
+"""ns: the seconds have 64 bits."""
 
 FLAT_PLAIN: Final = 0
 """Blocks that follow each other; i_u is the first."""

@@ -17,7 +17,7 @@ from fledge.progress import Stage
 from fledge.tree.content import Content, Piece
 
 from fledge_fs_erofs import format as fs
-from fledge_fs_erofs.contents import EMPTY, FIRST_BLOCK, FileData, Stored, cut, place_sparse
+from fledge_fs_erofs.contents import EMPTY, FIRST_BLOCK, FileData, Stored, blocks_of, cut, place_sparse
 from fledge_fs_erofs.lclusters import Index, index_size
 from fledge_fs_erofs.stream import Stream, release
 from fledge_fs_erofs.workers import ordered
@@ -92,37 +92,34 @@ class Lz4Contents:
 
     def _store(self, file: FileData, compressed: Iterator[bytes]) -> Stored:
         content, head, _ = file
-        size = content.size
-        first = self.end
+        size, first = content.size, self.end
         index = Index()
-        with_index = head + index_size(size, head)
-        packed = b""
-        rest = 0
+        index_bytes = index_size(size, head)
+        behind, rest = b"", 0
         for start, end in _clusters(size):
-            data = next(compressed)
-            last = end == size
-            if data and last and with_index + len(data) <= fs.BLOCK and with_index - head + len(data) < end - start:
-                index.add_compressed(end - start, fs.NO_BLOCK, 1)
-                packed = data
-            elif data and _blocks(len(data)) < _blocks(end - start):
-                index.add_compressed(end - start, self.end, _blocks(len(data)))
-                # Zeros in front: that is how the kernel finds where the data begin.
-                self._out.fill((self.end + _blocks(len(data)) << fs.BLOCK_BITS) - len(data))
-                self._out.append(data)
+            length, data = end - start, next(compressed)
+            following = index_bytes + len(data)
+            if data and end == size and following < length and head + following <= fs.BLOCK:
+                index.add_compressed(length, fs.NO_BLOCK, 1)
+                behind = data
+            elif data and blocks_of(len(data)) < blocks_of(length):
+                index.add_compressed(length, self.end, blocks_of(len(data)))
+                # What is not full has zeros in front: the kernel looks there for where the data begin.
+                self._out.append(bytes(-len(data) % fs.BLOCK) + data)
             else:
-                rest = end % fs.BLOCK if last else 0
-                if rest > fs.BLOCK - (with_index if index.compressed else head):
-                    rest = 0
-                index.add_plain(end - start, self.end)
+                index.add_plain(length, self.end)
+                room = fs.BLOCK - head - (index_bytes if index.compressed else 0)
+                if end == size and size % fs.BLOCK <= room:
+                    rest = size % fs.BLOCK
                 for piece in cut(content, start, end - rest):
                     self._out.append_piece(piece)
-                self._out.fill(_blocks(self._out.position) << fs.BLOCK_BITS)
+                self._out.fill_block()
         blocks = self.end - first
         tail = cut(content, size - rest, size)
-        if not index.compressed:
-            return Stored(fs.FLAT_INLINE if rest else fs.FLAT_PLAIN, first if blocks else fs.NO_BLOCK, rest, tail=tail)
-        own = index.encode(head, len(packed) + rest) + packed
-        return Stored(fs.COMPRESSED_FULL, blocks, len(own) + rest, own, tail)
+        if index.compressed:
+            own = index.encode(head, len(behind) + rest) + behind
+            return Stored(fs.COMPRESSED_FULL, blocks, len(own) + rest, own, tail)
+        return Stored(fs.FLAT_INLINE if rest else fs.FLAT_PLAIN, first if blocks else fs.NO_BLOCK, rest, tail=tail)
 
     def _store_sparse(self, file: FileData) -> Stored:
         stored, end, copies = place_sparse(file, self.end)
@@ -151,7 +148,3 @@ def _batches(files: Sequence[FileData]) -> Iterator[list[_Cluster]]:
                 batch, size = [], 0
     if batch:
         yield batch
-
-
-def _blocks(size: int) -> int:
-    return -(-size >> fs.BLOCK_BITS)

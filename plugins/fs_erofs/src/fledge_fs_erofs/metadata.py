@@ -10,7 +10,7 @@ from fledge.errors import BuildError
 from fledge.output import ArtifactFile
 from fledge.tree.inode import Device, Directory, File, Inode, Symlink
 
-from fledge_fs_erofs.contents import EMPTY, Stored
+from fledge_fs_erofs.contents import EMPTY, Stored, blocks_of
 from fledge_fs_erofs.format import (
     BLOCK,
     BLOCK_BITS,
@@ -19,9 +19,9 @@ from fledge_fs_erofs.format import (
     FLAT_INLINE,
     FLAT_PLAIN,
     INODE,
+    MAX_MTIME,
     MAX_SYMLINK,
-    MAX_TIME,
-    MIN_TIME,
+    MIN_MTIME,
     NO_BLOCK,
     SLOT,
 )
@@ -49,11 +49,14 @@ class Metadata:
         self._nids: list[int] = []
         self.shared_xattrs = first
         """The block where these begin."""
-        self.listed = first + _blocks(len(xattrs.shared))
-        """The block where those of directories and symlinks begin."""
-        self.inodes = self.listed
-        """The block where the inodes begin."""
+        self._first_listed = first + blocks_of(len(xattrs.shared))
+        self._end_listed = self._first_listed
         self._place(iter(files))
+
+    @property
+    def inodes(self) -> int:
+        """The block where the inodes begin."""
+        return self._end_listed
 
     @property
     def root(self) -> int:
@@ -70,7 +73,7 @@ class Metadata:
         sha256 = hashlib.sha256()
         out = Stream(target, self.shared_xattrs << BLOCK_BITS, sha256.update)
         out.append(self._xattrs.shared)
-        out.fill(self.listed << BLOCK_BITS)
+        out.fill(self._first_listed << BLOCK_BITS)
         self._write_listed(out)
         self._write_inodes(out)
         out.fill(self.end << BLOCK_BITS)
@@ -105,9 +108,9 @@ class Metadata:
         """Whole blocks of the metadata, and the rest behind the inode if it fits there."""
         rest = size % BLOCK
         inline = 0 < rest <= room
-        blocks = size // BLOCK if inline else _blocks(size)
-        first = self.inodes if blocks else NO_BLOCK
-        self.inodes += blocks
+        blocks = size // BLOCK if inline else blocks_of(size)
+        first = self._end_listed if blocks else NO_BLOCK
+        self._end_listed += blocks
         return Stored(FLAT_INLINE, first, rest) if inline else Stored(FLAT_PLAIN, first)
 
     def _write_listed(self, out: Stream) -> None:
@@ -119,10 +122,10 @@ class Metadata:
                 listing = self._inventory.listings[number]
                 for index in range(listing.blocks - (stored.layout == FLAT_INLINE)):
                     out.append(listing.block(index, self._nids, self._types))
-                    out.fill(_blocks(out.position) << BLOCK_BITS)
+                    out.fill_block()
             elif isinstance(inode, Symlink):
                 out.append(inode.target)
-                out.fill(_blocks(out.position) << BLOCK_BITS)
+                out.fill_block()
 
     def _write_inodes(self, out: Stream) -> None:
         inodes, links, stored = self._inventory.inodes, self._inventory.links, self._stored
@@ -133,9 +136,7 @@ class Metadata:
             data = stored[number]
             attributes = xattrs.get(number, b"")
             size, listed = self._size_and_listed(number, inode, data)
-            seconds, nanoseconds = divmod(inode.mtime, _SECOND)
-            if not MIN_TIME <= seconds <= MAX_TIME:
-                seconds, nanoseconds = (MIN_TIME, 0) if seconds < 0 else (MAX_TIME, _SECOND - 1)
+            seconds, nanoseconds = divmod(min(max(inode.mtime, MIN_MTIME), MAX_MTIME), _SECOND)
             out.fill(begin + nids[number] * SLOT)
             out.append(
                 INODE.pack(
@@ -171,11 +172,6 @@ class Metadata:
         if isinstance(inode, Symlink):
             return len(inode.target), inode.target if inline else b""
         return 0, b""
-
-
-def _blocks(size: int) -> int:
-    """How many blocks `size` bytes take."""
-    return -(-size >> BLOCK_BITS)
 
 
 def _device(major: int, minor: int) -> int:

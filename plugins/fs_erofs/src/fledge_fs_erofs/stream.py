@@ -8,6 +8,8 @@ from typing import Final
 from fledge.output import ArtifactFile
 from fledge.tree.content import Piece, Source
 
+from fledge_fs_erofs.format import BLOCK
+
 _BATCH: Final = 4 << 20
 _MAX_HELD: Final = 64
 """Pieces of contents in one batch. Each may map as much as 2 MiB of a layer, all of which count as this process's memory."""
@@ -44,6 +46,10 @@ class Stream:
     def fill(self, offset: int) -> None:
         """Adds zeros up to `offset`."""
         self.append(bytes(offset - self.position))
+
+    def fill_block(self) -> None:
+        """Adds zeros up to where a block begins."""
+        self.append(bytes(-self.position % BLOCK))
 
     def skip(self, offset: int) -> None:
         """Goes on at `offset`: what lies between is none of its business."""

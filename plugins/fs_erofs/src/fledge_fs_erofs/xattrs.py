@@ -80,10 +80,11 @@ def _share(attributes: Sequence[_Attribute]) -> tuple[bytes, Mapping[_Attribute,
 
 
 def _encode(attributes: Sequence[_Attribute], positions: Mapping[_Attribute, int]) -> bytes:
-    shared = [each for each in attributes if each in positions][:MAX_SHARED_XATTRS]
-    own = [_entry(*each) for each in attributes if each not in shared]
+    in_area = [each for each in attributes if each in positions]
+    shared, too_many = in_area[:MAX_SHARED_XATTRS], in_area[MAX_SHARED_XATTRS:]
+    own = [each for each in attributes if each not in positions] + too_many
     numbers = [positions[each].to_bytes(4, "little") for each in shared]
-    return XATTR_HEADER.pack(0, len(shared)) + b"".join(numbers + own)
+    return XATTR_HEADER.pack(0, len(shared)) + b"".join(numbers + [_entry(*each) for each in own])
 
 
 def _entry(name: bytes, value: bytes) -> bytes:
