@@ -391,6 +391,13 @@ class TestDirect:
         assert plan.output == tmp_path / "web.img"
         assert plan.manifest == {}
 
+    def test_an_initramfs(self, direct: Load, tmp_path: Path) -> None:
+        plan = direct("nginx", initramfs=True)
+        assert (plan.strategy.name, plan.filesystem.name, plan.artifact_kind) == ("initramfs", "cpio", "initramfs")
+        assert direct("nginx", initramfs=True, output=Path("x.gz")).output == tmp_path / "x.gz"
+        with pytest.raises(ConfigError, match=r"^--filesystem: 'ext4' does not go with the strategy 'initramfs'"):
+            direct("nginx", initramfs=True, filesystem="ext4")
+
     @pytest.mark.parametrize(
         ("text", "agent"),
         [

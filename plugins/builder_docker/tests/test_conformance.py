@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from fledge.testing import builders
 from fledge.testing.conformance.builder import BuilderConformance
 from fledge.testing.oracles import run
 
 pytestmark = pytest.mark.xdist_group("dockerd")
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="fledge-") as name, builders.dockerd(Path(name)) as host:
-        yield host
 
 
 class TestDocker(BuilderConformance):

@@ -71,7 +71,7 @@ def _dockerfile(what: str) -> str | None:
         for name in DOCKERFILES:
             if (path / name).is_file():
                 return str(path / name)
-        hint = "an image of that name is docker://NAME"
+        hint = f"for the image: docker://{what}"
         if (path / "oci-layout").exists():
             hint = f"it is an image layout: oci:{what}"
         elif (path / "fledge.toml").exists():

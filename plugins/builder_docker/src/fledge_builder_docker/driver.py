@@ -99,7 +99,8 @@ class Docker(Builder):
         try:
             told = json.loads(tools.run(argv, progress, environ=environ, package="docker.io", timeout=_PATIENCE))
         except tools.ProgramError as error:
-            raise BuildError(f"no Docker daemon answers: {error.message.partition(': ')[2]}") from error
+            said = error.message.partition(": ")[2].removesuffix(" Is the docker daemon running?").rstrip(".")
+            raise BuildError(said[:1].lower() + said[1:]) from error
         try:
             tools.run(["docker", "buildx", "version"], progress, environ=environ, timeout=_PATIENCE)
         except FledgeError:
