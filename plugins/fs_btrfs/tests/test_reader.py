@@ -39,6 +39,9 @@ Check = Callable[[Path], None]
 
 SUPERBLOCK = 64 * 1024
 
+pytestmark = pytest.mark.xdist_group("btrfs")
+"""Equal trees have equal UUIDs, and a kernel before 6.7 mounts one of them at a time."""
+
 
 def described(tree: Tree) -> dict[bytes, tuple[object, ...]]:
     """Every path with all there is to its inode; hard links share the first path."""

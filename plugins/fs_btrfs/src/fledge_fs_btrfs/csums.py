@@ -13,7 +13,6 @@ from fledge_fs_btrfs.format import CHECKSUM, MAX_CHECKSUMS, SECTOR, SECTOR_BITS
 from fledge_fs_btrfs.fs_tree import DataExtent
 from fledge_fs_btrfs.space import Run
 
-_STEP = 8 << 20
 _SECTORS = struct.Struct(f"{SECTOR}s")
 
 
@@ -55,7 +54,7 @@ class DataChecksums:
                     self._partial[within : within + step] = source.view(start, step)
                 else:
                     self._end_sector()
-                    step = min(length & -SECTOR, _STEP)
+                    step = length & -SECTOR
                     self._sums.extend([crc32c(data) for (data,) in _SECTORS.iter_unpack(source.view(start, step))])
                 offset += step
                 start += step

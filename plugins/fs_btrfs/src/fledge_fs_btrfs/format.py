@@ -186,9 +186,11 @@ TIME: Final = struct.Struct("<qI")
 ROOT: Final = struct.Struct("<160sQQQQQQQI17sBBQ16s16s16sQQQQ12s12s12s12s64x")
 """inode generation root_dirid bytenr byte_limit bytes_used last_snapshot flags refs drop_progress drop_level level
 generation_v2 uuid parent_uuid received_uuid ctransid otransid stransid rtransid ctime otime stime rtime"""
-ROOT_ADDRESS: Final = 176
-"""Where bytenr stands in a root; and where level does:"""
+ROOT_PLACE: Final = struct.Struct("<QQQ")
+"""generation root_dirid bytenr"""
+ROOT_PLACE_OFFSET: Final = INODE.size
 ROOT_LEVEL: Final = 238
+"""The offset of level"""
 
 # The superblock
 

@@ -45,7 +45,7 @@ from fledge_fs_btrfs.format import (
     XATTR_ITEM,
 )
 from fledge_fs_btrfs.verified_data import VerifiedData
-from fledge_fs_btrfs.volume import Corrupt, Item, Root, Volume
+from fledge_fs_btrfs.volume import Corrupt, Item, Root, Volume, parse_root
 
 _LAST_INO = (1 << 64) - 257
 _SECOND = 1_000_000_000
@@ -120,7 +120,7 @@ class _Reader:
         default = 0
         for objectid, kind, _, data in self._volume.items(self._volume.root):
             if kind == ROOT_ITEM:
-                roots[objectid] = self._volume.parse_root(objectid, kind, data)
+                roots[objectid] = parse_root(objectid, data)
             elif (objectid, kind) == (ROOT_TREE_DIR, DIR_ITEM):
                 default = next((child for name, child, _, _, _ in _entries(data) if name == b"default"), default)
         return roots, default

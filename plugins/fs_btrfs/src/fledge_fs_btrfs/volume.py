@@ -6,7 +6,6 @@ the image is broken, and where it uses what is not supported.
 
 from __future__ import annotations
 
-import struct
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,6 @@ from fledge_fs_btrfs.format import (
     CHUNK,
     CHUNK_ITEM,
     CHUNK_STRIPE,
-    CHUNK_TREE,
     DUP,
     FIRST_CHUNK_TREE,
     HEADER,
@@ -33,17 +31,15 @@ from fledge_fs_btrfs.format import (
     INCOMPAT_MIXED_GROUPS,
     ITEM,
     KEY,
-    KIB,
     MAGIC,
     MAX_LEVEL,
     MIRRORS,
     POINTER,
     PROFILES,
     ROOT,
-    ROOT_ADDRESS,
-    ROOT_ITEM,
     ROOT_LEVEL,
-    ROOT_TREE,
+    ROOT_PLACE,
+    ROOT_PLACE_OFFSET,
     SECTOR,
     SUPERBLOCK,
     SUPERBLOCK_SIZE,
@@ -60,7 +56,8 @@ _KNOWN_INCOMPAT = (
     | INCOMPAT_METADATA_UUID
 )
 _CHECKSUMS = {1: "xxhash64", 2: "sha256", 3: "blake2b"}
-_LARGEST_NODE = 64 * KIB
+_SIZES = tuple(SECTOR << shift for shift in range(5))
+"""Of sectors and tree blocks: 4 to 64 KiB."""
 
 Item = tuple[int, int, int, bytes]
 """Key and data."""
@@ -76,7 +73,14 @@ class Root(NamedTuple):
     address: int
     level: int
     generation: int
-    owner: int
+
+
+def parse_root(owner: int, data: bytes) -> Root:
+    """Where the tree of a ROOT_ITEM is. Older items end before the generation's copy, so not all is there."""
+    if not ROOT_LEVEL < len(data) <= ROOT.size:
+        raise Corrupt(f"the root of tree {owner} has {len(data)} bytes")
+    generation, _, address = ROOT_PLACE.unpack_from(data, ROOT_PLACE_OFFSET)
+    return Root(address, data[ROOT_LEVEL], generation)
 
 
 class Volume:
@@ -94,7 +98,7 @@ class Volume:
         self._starts: list[int] = []
         self._chunks: list[tuple[int, int, int]] = []
         self._add_chunks(_system_chunks(found))
-        chunk_root = Root(found.chunk_root, found.chunk_root_level, found.chunk_root_generation, CHUNK_TREE)
+        chunk_root = Root(found.chunk_root, found.chunk_root_level, found.chunk_root_generation)
         found_chunks = [
             (offset, data)
             for objectid, kind, offset, data in self.items(chunk_root)
@@ -102,7 +106,7 @@ class Volume:
         ]
         self._starts, self._chunks = [], []
         self._add_chunks(found_chunks)
-        self.root = Root(found.root, found.root_level, found.generation, ROOT_TREE)
+        self.root = Root(found.root, found.root_level, found.generation)
 
     def offset(self, address: int, length: int) -> int:
         """Where a range of logical addresses stands in the image. Raises Corrupt when it does not, as a whole."""
@@ -149,18 +153,10 @@ class Volume:
                 begin = HEADER_SIZE + start
                 yield objectid, kind, offset, block[begin : begin + size]
 
-    def parse_root(self, owner: int, kind: int, data: bytes) -> Root:
-        """Where the tree of a ROOT_ITEM is."""
-        if kind != ROOT_ITEM or len(data) <= ROOT_LEVEL or len(data) > ROOT.size:
-            raise Corrupt(f"the root of tree {owner} has {len(data)} bytes")
-        (generation,) = struct.unpack_from("<Q", data, ROOT_ADDRESS - 16)
-        (address,) = struct.unpack_from("<Q", data, ROOT_ADDRESS)
-        return Root(address, data[ROOT_LEVEL], generation, owner)
-
     def _below(self, place: Root, block: bytes, count: int) -> Iterator[Root]:
         for at in range(HEADER_SIZE, HEADER_SIZE + count * POINTER.size, POINTER.size):
             _, _, _, address, generation = POINTER.unpack_from(block, at)
-            yield Root(address, place.level - 1, generation, place.owner)
+            yield Root(address, place.level - 1, generation)
 
     def _block(self, place: Root) -> tuple[bytes, int]:
         """A block that is what the one above says of it, and how many items or pointers it has."""
@@ -213,7 +209,7 @@ def _superblock(data: bytes) -> Superblock:
     if found.log_root:
         raise Corrupt("it was not unmounted: its log is to be replayed")
     for size in (found.sectorsize, found.nodesize):
-        if size not in (SECTOR << shift for shift in range(5)):
+        if size not in _SIZES:
             raise Corrupt(f"it has sectors of {found.sectorsize} bytes and tree blocks of {found.nodesize}")
     if max(found.root_level, found.chunk_root_level) >= MAX_LEVEL:
         raise Corrupt("a tree is too high")

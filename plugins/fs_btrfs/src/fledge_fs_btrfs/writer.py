@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fledge.output import ArtifactFile
 from fledge.progress import Progress
@@ -49,8 +49,8 @@ from fledge_fs_btrfs.space import (
 from fledge_fs_btrfs.survey import Survey
 from fledge_fs_btrfs.tree_writer import Blocks, Identity, TreeWriter, levels_for
 
-_SETTLE = 16 << 20
-"""Bytes of content after which the artifact's checksum may go on."""
+_BATCH = 16 << 20
+"""Bytes of content that are copied before the artifact's checksum may go on."""
 
 
 class Writer:
@@ -105,7 +105,7 @@ class Writer:
         ):
             trees[owner] = Blocks(owner, at, levels)
             at = trees[owner].end
-        starts = [extent[0] for extent in extents]
+        starts = [start for start, _, _, _ in extents]
         counts = [bisect_left(starts, group.end) - bisect_left(starts, group.start) for group in data]
         others = (at - self._metadata_start) // NODE
         own = 0
@@ -148,20 +148,33 @@ class Writer:
     def _copy_contents(self, copies: Sequence[Copy]) -> DataChecksums:
         checksums = DataChecksums()
         with self._progress.stage("writing btrfs", sum(run[3] for run in copies)) as stage:
-            batch: list[Copy] = []
-            size = 0
-            for run in [*copies, None]:
-                if run is not None:
-                    batch.append(run)
-                    size += run[3]
-                if size >= _SETTLE or run is None:
-                    checksums.add(batch)
-                    self._target.copy(batch)
-                    if batch:
-                        self._target.settled(sum(batch[-1][::3]))
-                    stage.advance(size)
-                    batch, size = [], 0
+            for batch in _batches(copies):
+                # The sums fault in the pages of mapped layers, the copy releases them: one batch is in memory at a time.
+                checksums.add(batch)
+                self._target.copy(batch)
+                offset, _, _, length = batch[-1]
+                self._target.settled(offset + length)
+                stage.advance(sum(run[3] for run in batch))
         return checksums
+
+
+def _batches(copies: Iterable[Copy]) -> Iterator[list[Copy]]:
+    """The same in the same order, long ones in parts: not more than _BATCH bytes at once."""
+    batch: list[Copy] = []
+    room = _BATCH
+    for offset, source, start, length in copies:
+        while length:
+            step = min(length, room)
+            batch.append((offset, source, start, step))
+            offset += step
+            start += step
+            length -= step
+            room -= step
+            if not room:
+                yield batch
+                batch, room = [], _BATCH
+    if batch:
+        yield batch
 
 
 def _levels(items: Iterable[Item]) -> tuple[int, ...]:
