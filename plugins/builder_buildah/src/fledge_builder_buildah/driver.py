@@ -14,6 +14,8 @@ from fledge.options import NoOptions, Options
 from fledge.sources import DockerfileRequest, ImageReference, ImageRequest, ImageSource
 from fledge_transport_archive.driver import DockerArchive
 
+from fledge_builder_buildah.config import without_container
+
 _ARCHIVE: Final = "image.tar"
 _PATIENCE: Final = 10.0
 """Seconds for what ends at once."""
@@ -75,7 +77,8 @@ class Buildah(Builder):
             )
             archive = ImageReference("docker-archive", _ARCHIVE)
             transport = DockerArchive(archive.transport, NoOptions(), context)
-            return transport.fetch_image(ImageRequest(archive, request.platform, str(folder)))
+            image = transport.fetch_image(ImageRequest(archive, request.platform, str(folder)))
+            return without_container(image, request.platform)
 
     def _run(self, *argv: str) -> None:
         tools.run(argv, self.context.progress, environ=self.context.environ, timeout=_PATIENCE)
@@ -89,7 +92,7 @@ def command(request: DockerfileRequest, folder: str) -> list[str]:
         )
     argv = ["buildah", "--root", f"{folder}/root", "--runroot", f"{folder}/run", "build"]
     # An OCI config has no HEALTHCHECK and no SHELL; runc and crun want more of a machine than some containers give.
-    argv += ["--format", "docker", "--isolation", "chroot", "--file", str(request.dockerfile)]
+    argv += ["--format", "docker", "--identity-label=false", "--isolation", "chroot", "--file", str(request.dockerfile)]
     argv += ["--platform", str(request.platform), "--tag", f"docker-archive:{folder}/{_ARCHIVE}"]
     if request.target is not None:
         argv += ["--target", request.target]
