@@ -48,7 +48,8 @@ static void make_mount_point(const char *path)
         die_errno("cannot create ", path);
 }
 
-static void mount_root_and_scratch(const struct workload *workload, const struct params *params)
+// Returns a descriptor of the scratch disk's root.
+static int mount_root_and_scratch(const struct workload *workload, const struct params *params)
 {
     make_mount_point(LOWER);
     make_mount_point(SCRATCH);
@@ -56,9 +57,13 @@ static void mount_root_and_scratch(const struct workload *workload, const struct
     close(open_device("scratch disk", workload->scratch, O_RDONLY, params->root_timeout));
     if (mount(workload->scratch, SCRATCH, "ext4", MS_NOATIME, NULL) != 0)
         die_errno("cannot mount the scratch disk ", workload->scratch);
+    int scratch = open(SCRATCH, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (scratch < 0)
+        die_errno("cannot open ", SCRATCH);
     // volatile came with Linux 5.10.
     if (!mount_layers(LOWER, SCRATCH, PLAIN VOLATILE) && (errno != EINVAL || !mount_layers(LOWER, SCRATCH, PLAIN)))
         die_errno("cannot mount the overlay for the step");
+    return scratch;
 }
 
 static void mount_system_at(const char *type, const char *path, unsigned long flags, const char *options)
@@ -236,10 +241,15 @@ static int follow(pid_t pid, int from, int to)
     return status;
 }
 
-static void write_status(int status)
+// Only what is all on the disk has ended: the host's own may be full, which the step's writes do not tell.
+static void write_status(int scratch, int status)
 {
     char text[64];
     char number[DECIMAL_SIZE];
+    // syncfs(2): an error of any write since the descriptor was opened
+    if (syncfs(scratch) != 0)
+        die_errno("cannot write to the scratch disk");
+    close(scratch);
     char *end = stpcpy(text, WIFSIGNALED(status) ? "killed " : "exited ");
 
     stpcpy(stpcpy(end, decimal(number, WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status))), "\n");
@@ -252,7 +262,6 @@ static void release(const char *device)
 {
     const struct timespec pause = {.tv_nsec = 1000000};
 
-    umount2(ROOT, MNT_DETACH);
     umount2(SCRATCH, MNT_DETACH);
     umount2(LOWER, MNT_DETACH);
     for (unsigned waited = 0; waited < RELEASE_MILLISECONDS; waited++) {
@@ -282,7 +291,7 @@ _Noreturn void run_step(struct workload *workload, const struct params *params)
         die_errno("cannot set the host name ", workload->hostname);
     set_limits();
     trace_mark("system");
-    mount_root_and_scratch(workload, params);
+    int scratch = mount_root_and_scratch(workload, params);
     int output = open_device("port", workload->output, O_WRONLY, params->root_timeout);
     int console = open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
     // Not a terminal: nobody sits there, and programs leave out their progress bars.
@@ -302,7 +311,8 @@ _Noreturn void run_step(struct workload *workload, const struct params *params)
         continue;
     close(output);
     trace_mark("end");
-    write_status(status);
+    umount2(ROOT, MNT_DETACH);
+    write_status(scratch, status);
     release(workload->scratch);
     trace_mark("unmounted");
     trace_print();

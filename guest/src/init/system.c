@@ -425,6 +425,11 @@ int uname(struct utsname *names)
     return (int)CALL1(uname, names);
 }
 
+int syncfs(int fd)
+{
+    return (int)CALL1(syncfs, fd);
+}
+
 void sync(void)
 {
     CALL0(sync);

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from fledge.errors import BuildError
-from fledge.testing.oracles import need_tool
+from fledge.testing.oracles import need_root, need_tool, run
 from fledge.tree.content import Content
 from fledge.tree.inode import Directory, File
 from fledge.tree.tree import Tree
@@ -167,6 +167,20 @@ def test_a_step_that_fails(
         steps.run(shell_tree(), *argv, **fields)
     assert caught.value.message == f"Dockerfile:7: {message}"
     assert steps.lines[: len(told)] == told
+
+
+def test_a_full_disk_of_the_host_is_an_error(steps, shell_tree: Callable[[], Tree]) -> None:
+    """Also where the step itself does not notice: it writes to its machine's memory first."""
+    need_root()
+    folder = steps.context.store.path("tmp")
+    folder.mkdir(parents=True)
+    run("mount", "-t", "tmpfs", "-o", "size=24M", "tmpfs", folder)
+    try:
+        with pytest.raises(BuildError, match="cannot write to the scratch disk: input/output error") as caught:
+            steps.run(shell_tree(), "dd", "if=/dev/zero", "of=/file", "bs=1M", "count=40")
+    finally:
+        run("umount", "--lazy", folder)
+    assert caught.value.hint == "the disk of the cache folder may be full"
 
 
 def test_the_same_step_gives_the_same_layer(steps, shell_tree: Callable[[], Tree]) -> None:

@@ -44,6 +44,18 @@ def test_a_machine_without_network_has_no_card(tmp_path: Path) -> None:
     assert "net" not in command(tmp_path, replace(MACHINE, forwards=()))
 
 
+def test_a_step_of_a_build_has_a_port_for_its_output_before_its_disks(tmp_path: Path) -> None:
+    disks = (Disk(Path("/a/lower"), read_only=True), Disk(Path("/a/scratch"), read_only=False, kept=True))
+    machine = replace(MACHINE, forwards=(), network=True, output=Path("/proc/self/fd/6"), disks=disks)
+    assert (
+        "-initrd\n/proc/self/fd/5\n-chardev\nfile,id=output,path=/proc/self/fd/6\n-device\nvirtio-serial-pci,max_ports=2\n"
+        "-device\nvirtserialport,chardev=output,nr=1\n"
+        "-drive\nfile=/a/lower,format=raw,if=none,id=disk0,readonly=on\n-device\nvirtio-blk-pci,drive=disk0\n"
+        "-drive\nfile=/a/scratch,format=raw,if=none,id=disk1,cache=unsafe,werror=report\n"
+        "-device\nvirtio-blk-pci,drive=disk1\n-netdev\nuser,id=net\n-device\nvirtio-net-pci,netdev=net,romfile="
+    ) in command(tmp_path, machine)
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _LAST_MOMENT: Final = 2.0
 """Seconds between the end of the console and that of the VMM."""
+_WRITE_FAILED: Final = "cannot write to the scratch disk"
+"""The guest init's words."""
 _MEMORY_MIN: Final = 128
 _SETTINGS: Final = {"FLEDGE_BUILD_MEMORY_MB": 2048, "FLEDGE_BUILD_DISK_MB": 16384}
 
@@ -167,7 +169,8 @@ def _wait(console: Console, process: subprocess.Popen[bytes]) -> None:
     code = process.wait(_LAST_MOMENT)
     said = console.errors()
     if complaint is not None:
-        raise BuildError(complaint)
+        full = "the disk of the cache folder may be full" if complaint.startswith(_WRITE_FAILED) else None
+        raise BuildError(complaint, hint=full)
     if code != 0 and said:
         raise BuildError(f"the VMM ended with exit code {code}: {said[-1]}", transcript=[*console.tail(), *said])
     raise BuildError("the machine ended before the step did", transcript=console.tail())

@@ -65,5 +65,7 @@ def _drive(disk: Disk, number: int) -> str:
     # The image is attached as raw whatever it holds: a guest that wrote a qcow2 header into its disk could else read
     # any file of the host at the next start.
     path = str(disk.path).replace(",", ",,")
-    mode = "readonly=on" if disk.read_only else "cache=unsafe" if disk.kept else "snapshot=on"
+    # What is kept is read when the machine has ended, so it need not survive the host; and where the host's disk is
+    # full, the guest gets an error, while QEMU's own way is to stop the guest until there is room.
+    mode = "readonly=on" if disk.read_only else "cache=unsafe,werror=report" if disk.kept else "snapshot=on"
     return f"file={path},format=raw,if=none,id=disk{number},{mode}"
