@@ -34,6 +34,7 @@ _PREFIX: Final = {
     "transport": "transport",
     "builder": "builder",
     "vmm": "vmm",
+    "extension": "ext",
 }
 _OWN_PACKAGE: Final = {
     ("strategy", "oci_rootfs"): "fledge-strategy-oci",

@@ -17,6 +17,7 @@ _COMMANDS: Final = {
     "build": "builds an artifact and its manifest",
     "validate": "checks fledge.toml and manifest.toml, and tells all problems at once",
     "plugins": "lists what is installed and what failed to load",
+    "plugin": "makes the package of a new plugin",
     "schema": "prints a JSON Schema for editors and checkers",
     "boot": "boots an artifact in a virtual machine and tells whether it came up",
     "inspect": "shows what is inside an artifact without mounting it",
