@@ -29,6 +29,7 @@ from fledge.tree.tree import Tree
 
 from fledge_builder_microvm.patterns import IgnoreRules
 
+_SECOND: Final = 10**9
 _KEPT_XATTRS: Final = ("user.", "security.capability")
 """Others (SELinux labels, ACLs) are the host's and not the project's."""
 
@@ -85,7 +86,7 @@ class _Reader:
 
     def _new(self, path: bytes, status: os.stat_result) -> Inode:
         kind = stat.S_IFMT(status.st_mode)
-        mode, mtime = stat.S_IMODE(status.st_mode), status.st_mtime_ns
+        mode, mtime = stat.S_IMODE(status.st_mode), _mtime(status)
         if kind == stat.S_IFLNK:
             return Symlink(os.readlink(path), mtime=mtime)
         if kind == stat.S_IFREG:
@@ -106,7 +107,7 @@ class _HostDirectory(Directory):
     def __init__(
         self, reader: _Reader, path: bytes, relative: str, matches: Sequence[bool], status: os.stat_result
     ) -> None:
-        Inode.__init__(self, stat.S_IMODE(status.st_mode), mtime=status.st_mtime_ns, xattrs=xattrs(path))
+        Inode.__init__(self, stat.S_IMODE(status.st_mode), mtime=_mtime(status), xattrs=xattrs(path))
         self._reader = reader
         self._path = path
         self._relative = relative
@@ -118,6 +119,11 @@ class _HostDirectory(Directory):
         if self._found is None:
             self._found = self._reader.read(self._path, self._relative, self._matches)
         return self._found
+
+
+def _mtime(status: os.stat_result) -> int:
+    """In whole seconds: clones, archives and Docker's layers keep no more, and the same project gives the same bytes."""
+    return status.st_mtime_ns // _SECOND * _SECOND
 
 
 def xattrs(path: bytes) -> Mapping[bytes, bytes]:

@@ -10,6 +10,7 @@ import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
+from zlib import adler32
 
 from fledge.errors import BuildError
 from fledge.store import Store
@@ -46,7 +47,7 @@ def write_layer(store: Store, changes: Iterable[Change], latest: int | None = No
         for block in _gathered(_tar(_entries(changes), latest)):
             digest.update(block)
             try:
-                part.write(bytes(block))
+                part.write(block)
             except OSError as error:
                 raise BuildError(
                     f"can't write to the cache folder {store.folder}: {error.strerror}",
@@ -227,21 +228,20 @@ def _header(
             bytes(64), *device,
         )
     ).ljust(BLOCK, b"\0")  # fmt: skip
-    block[148:156] = b"%06o\0 " % sum(block)
+    # The sum of the bytes: Adler-32's low half is 1 + the sum modulo 65521, which half a header can't reach.
+    total = (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - 2
+    block[148:156] = b"%06o\0 " % total
     return bytes(block)
 
 
-def _gathered(pieces: Iterator[bytes | memoryview]) -> Iterator[bytes | memoryview]:
-    """Small pieces together: most of a layer's are headers and little files."""
-    waiting = bytearray()
+def _gathered(pieces: Iterator[bytes | memoryview]) -> Iterator[bytes]:
+    """Pieces together: most of a layer's are headers and little files."""
+    waiting: list[bytes | memoryview] = []
+    size = 0
     for piece in pieces:
-        if len(waiting) + len(piece) > _FLUSH:
-            if waiting:
-                yield bytes(waiting)
-                waiting.clear()
-            if len(piece) > _FLUSH // 4:
-                yield piece
-                continue
-        waiting += piece
-    if waiting:
-        yield bytes(waiting)
+        waiting.append(piece)
+        size += len(piece)
+        if size >= _FLUSH:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    yield b"".join(waiting)

@@ -38,7 +38,7 @@ def test_links_times_and_owners_of_the_context(project: Project) -> None:
     entries = built.tree.root.entries
     file = entries[b"one"]
     assert file is entries[b"two"]
-    assert (file.mode, file.uid, file.gid, file.mtime) == (0o4710, 0, 0, 1_600_000_000_123_456_789)
+    assert (file.mode, file.uid, file.gid, file.mtime) == (0o4710, 0, 0, 1_600_000_000 * 10**9)
     assert dict(file.xattrs) == {b"user.kept": b"\0v"}
     assert isinstance(entries[b"pipe"], Fifo)
     link = entries[b"link"]
