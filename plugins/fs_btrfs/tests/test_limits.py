@@ -313,19 +313,38 @@ def test_data_of_many_block_groups(pack: Pack, check: Check, monkeypatch: pytest
     check(image)
 
 
-@pytest.mark.parametrize("gib", [17, 257], ids=lambda gib: f"case_087-{gib}")
-def test_large_images(tmp_path: Path, check: Check, gib: int) -> None:
-    # Not through the driver: the checksum of so many zeros takes ten seconds and more. Behind 256 GiB there is
-    # another mirror of the superblock.
-    tree = tree_with({b"f%d" % i: File(Content.of(data(5000, i)), 0o644) for i in range(100)})
+@pytest.mark.parametrize("gib", [17, 254, 255.99, 257], ids=lambda gib: f"case_087-{gib}")
+def test_large_images(tmp_path: Path, check: Check, gib: float) -> None:
+    # Not through the driver: the checksum of so many zeros takes ten seconds and more. At 256 GiB there is another
+    # mirror of the superblock.
+    tree = tree_with({b"f%d" % i: File(Content.of(data(5000, i)), 0o644) for i in range(int(gib))})
     target = ArtifactFile(tmp_path / "large.img")
-    size = Writer(target, survey(tree), gib * GIB, Progress()).write()
+    size = Writer(target, survey(tree), int(gib * GIB), Progress()).write()
     os.ftruncate(target.fileno(), size)
     target.commit()
     check(target.path)
     with mounted(target.path, "btrfs", writable=True) as folder:
         assert differences(tree, folder) == []
         status = os.statvfs(folder)
-        assert status.f_bavail * status.f_frsize >= gib * GIB
+        assert gib * GIB <= status.f_bavail * status.f_frsize <= gib * GIB + 4 * GIB
+        (folder / "new").write_bytes(b"n" * MIB)
+    check(target.path)
+
+
+def test_data_stand_before_and_behind_the_mirror_at_256_gib(
+    tmp_path: Path, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if all that is below it were full."""
+    start = 256 * GIB - 5 * MIB
+    monkeypatch.setattr(space, "DATA_START", start)
+    monkeypatch.setattr("fledge_fs_btrfs.writer.DATA_START", start)
+    tree = tree_with({b"big": File(Content.of(data(9 * MIB, 9)), 0o644), b"next": File(Content.of(data(9000)), 0o644)})
+    target = ArtifactFile(tmp_path / "large.img")
+    size = Writer(target, survey(tree), 64 * MIB, Progress()).write()
+    os.ftruncate(target.fileno(), size)
+    target.commit()
+    check(target.path)
+    with mounted(target.path, "btrfs", writable=True) as folder:
+        assert differences(tree, folder) == []
         (folder / "new").write_bytes(b"n" * MIB)
     check(target.path)

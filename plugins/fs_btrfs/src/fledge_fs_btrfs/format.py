@@ -182,10 +182,10 @@ MAX_CHECKSUMS: Final = (LEAF_ROOM - 2 * ITEM.size) // CHECKSUM.size - 1
 
 # Roots
 
-TIME: Final = struct.Struct("<qI")
-ROOT: Final = struct.Struct("<160sQQQQQQQI17sBBQ16s16s16sQQQQ12s12s12s12s64x")
-"""inode generation root_dirid bytenr byte_limit bytes_used last_snapshot flags refs drop_progress drop_level level
-generation_v2 uuid parent_uuid received_uuid ctransid otransid stransid rtransid ctime otime stime rtime"""
+ROOT: Final = struct.Struct("<160sQQQ8xQ16xI18xBQ16s208x")
+"""inode generation root_dirid bytenr bytes_used refs level generation_v2 uuid; what lies between is for snapshots, quotas
+and trees that are being deleted"""
+assert ROOT.size == 439
 ROOT_PLACE: Final = struct.Struct("<QQQ")
 """generation root_dirid bytenr"""
 ROOT_PLACE_OFFSET: Final = INODE.size

@@ -157,23 +157,11 @@ def _root(identity: Identity, blocks: Blocks) -> bytes:
         GENERATION,
         FIRST_INO if has_files else 0,
         blocks.root,
-        0,
         blocks.count * NODE,
-        0,
-        0,
         1,
-        b"",
-        0,
         blocks.level,
         GENERATION,
         identity.subvolume if is_subvolume else b"",
-        b"",
-        b"",
-        *[0] * 4,
-        b"",
-        b"",
-        b"",
-        b"",
     )
 
 

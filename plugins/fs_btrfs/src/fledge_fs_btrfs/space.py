@@ -42,8 +42,8 @@ LARGEST = 16 << 40
 """Bytes of an image: what a file on ext4 can have."""
 
 _MOST_SECTORS = MAX_EXTENT // SECTOR
-_METADATA_REACH = 64 * GIB
-"""More than the metadata of any tree that fits into memory: so far no superblock may come behind their start."""
+_METADATA_REACH = 4 * GIB
+"""The metadata of six million inodes: so far no mirror of the superblock may come behind their start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,5 +159,6 @@ def system_group(used: int) -> BlockGroup:
 
 
 def metadata_group(start: int, used: int, free: int) -> BlockGroup:
-    """The one that holds all other trees. Its `used` has no mirror in it: see data_end."""
+    """The one that holds all other trees, which stand in one piece: see data_end."""
+    assert not any(start <= mirror < start + used for mirror in MIRRORS)
     return BlockGroup(METADATA, start, metadata_length(used, free), used)
