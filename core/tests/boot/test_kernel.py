@@ -16,7 +16,7 @@ from fledge.testing.boots import need_kernel
 RELEASE = "6.6.1-test"
 CONFIG = 'CONFIG_VIRTIO_BLK=m\nCONFIG_VIRTIO_PCI=y\n# CONFIG_OVERLAY_FS is not set\nCONFIG_NAME="a b"\n'
 BANNER = f"Linux version {RELEASE} (builder) #1 SMP\n".encode()
-IKCONFIG = b"IKCFG_ST" + gzip.compress(CONFIG.encode()) + b"IKCFG_ED"
+IKCONFIG = b"IKCFG_ST" + gzip.compress(CONFIG.encode(), mtime=0) + b"IKCFG_ED"
 
 
 def bzimage(payload: bytes = b"", xloadflags: int = 1) -> bytes:
@@ -90,10 +90,10 @@ def test_kernels_are_recognized(tmp_path: Path, data: bytes, form: str, architec
         (elf(62, BANNER + IKCONFIG), True),
         (arm64(BANNER + IKCONFIG), True),
         (elf(62, BANNER + b"IKCFG_ST\x1f\x8bnot gzipIKCFG_ED"), False),
-        (bzimage(gzip.compress(IKCONFIG)), True),
+        (bzimage(gzip.compress(IKCONFIG, mtime=0)), True),
         (bzimage(lzma.compress(IKCONFIG)), True),
         (bzimage(zstandard.ZstdCompressor().compress(IKCONFIG)), True),
-        (bzimage(gzip.compress(b"no config")), False),
+        (bzimage(gzip.compress(b"no config", mtime=0)), False),
         (bzimage(b"\x02\x21\x4c\x18 lz4"), False),
         (bzimage(b"\x1f\x8b\x08 broken"), False),
         (bzimage(b"\xfd7zXZ\0 broken"), False),

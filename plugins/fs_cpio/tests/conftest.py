@@ -1,15 +1,15 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fledge.options import NoOptions
-from fledge.output import ArtifactFile
-from fledge.plan import BuildPlan, Choice
-from fledge.testing.builds import Log, context
+from fledge.progress import Progress
+from fledge.testing.builds import Log
+from fledge.testing.conformance import packing
 from fledge.tree.tree import Tree
-from fledge.values import Digest, Platform
+from fledge.values import Digest
 from fledge_fs_cpio.driver import Cpio
 from fledge_fs_cpio.options import CpioOptions
 
@@ -23,31 +23,13 @@ def log() -> Log:
 
 @pytest.fixture
 def pack(tmp_path: Path, log: Log) -> Pack:
-    """Packs a tree with the driver, as a build does, and gives the archive."""
-    count = 0
+    """Packs a tree as a build does, and gives the archive: `pack(tree, jobs=2, compression=...)`."""
+    numbers = itertools.count()
 
     def pack(tree: Tree, *, jobs: int = 2, **options: object) -> Path:
-        nonlocal count
-        count += 1
-        chosen = CpioOptions.model_validate(options)
-        driver = Cpio("cpio", chosen, context(tmp_path / "cache", log, jobs=jobs))
-        plan = BuildPlan(
-            base_dir=tmp_path,
-            strategy=Choice("initramfs", NoOptions()),
-            filesystem=Choice("cpio", chosen),
-            agent=None,
-            mappings=(),
-            manifest={},
-            platform=Platform("linux", "amd64"),
-        )
-        target = ArtifactFile(tmp_path / f"{count}{Cpio.artifact_suffix(chosen)}")
-        try:
-            artifact = driver.pack_artifact(plan, tree, target)
-            assert (artifact.path, artifact.format, artifact.tree) == (target.path, "cpio", tree)
-            assert artifact.digest == Digest.of(Path(f"/proc/self/fd/{target.fileno()}").read_bytes())
-            target.commit()
-        finally:
-            target.discard()
-        return target.path
+        name = f"{next(numbers)}{Cpio.artifact_suffix(CpioOptions.model_validate(options))}"
+        packed = packing.pack("cpio", options, tree, tmp_path, jobs=jobs, file_name=name, progress=Progress(log))
+        assert packed.digest == Digest.of(packed.path.read_bytes())
+        return packed.path
 
     return pack

@@ -171,5 +171,6 @@ def test_levels_and_block_sizes_do_not_share_blocks(pack, tmp_path):
 
 def test_a_store_that_can_not_be_written_costs_time_only(pack, tmp_path, store):
     wanted = pack(mixed_tree(), store=fresh(tmp_path, "elsewhere")).read_bytes()
+    store.folder.mkdir()
     (store.folder / "packs").write_bytes(b"a file is in the way")
     assert pack(mixed_tree()).read_bytes() == wanted

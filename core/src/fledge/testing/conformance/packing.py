@@ -21,6 +21,7 @@ from fledge.context import BuildContext
 from fledge.options import NoOptions
 from fledge.output import Outputs
 from fledge.plan import BuildPlan, Choice
+from fledge.progress import Progress
 from fledge.store import Store
 from fledge.testing.conformance.traits import able_tree
 from fledge.tree.content import Content, FileSource
@@ -70,14 +71,16 @@ def pack(
     jobs: int = 2,
     store: Store | None = None,
     file_name: str = "artifact.img",
+    epoch: int | None = None,
+    progress: Progress | None = None,
 ) -> Packed:
     """Packs `tree` into a file of `folder`, which shows up only when all went well; raises what the driver raises.
 
-    `store`: None for a cold one, in `folder`.
+    `store`: None for a cold one, in `folder`. `epoch`: SOURCE_DATE_EPOCH, in seconds.
     """
     driver = cast("type[Filesystem]", drivers.load("filesystem", name))
     chosen = driver.options_model.model_validate_json(json.dumps(options), strict=True)
-    build = BuildContext(store or Store(folder / "cache"), environ={}, jobs=jobs)
+    build = BuildContext(store or Store(folder / "cache"), progress or Progress(), environ={}, jobs=jobs)
     filesystem = driver(name, chosen, build)
     folder.mkdir(parents=True, exist_ok=True)
     plan = BuildPlan(
@@ -88,6 +91,7 @@ def pack(
         mappings=(),
         manifest={},
         platform=Platform("linux", "amd64"),
+        epoch=epoch,
     )
     with Outputs() as outputs, build.store.in_use():
         target = outputs.artifact(folder / file_name)
