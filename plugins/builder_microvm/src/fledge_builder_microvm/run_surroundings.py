@@ -24,6 +24,8 @@ FILES: Final = "/.fledge/files"
 """Where files of the initramfs stand that are laid over the image's."""
 WHOLE: Final = "file"
 """What a single file is called on the disk that brings it."""
+_DISKS_MAX: Final = 20
+"""One letter each, and a slot each on the machine's PCI bus, which has 32."""
 _SYSTEM: Final = (b"dev", b"proc", b"sys")
 """The guest init mounts these, and makes what is to be mounted in them."""
 _ETC: Final = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
@@ -53,13 +55,10 @@ class Surroundings:
 def surround(step: RunStep, root: Tree, nameservers: Sequence[str], address: str | None) -> Surroundings:
     """What `step` sees. `address`: the guest's own, None without a network.
 
-    Raises BuildError, with the step's place, where something is in the way of a mount point.
+    Raises BuildError where something is in the way of a mount point.
     """
     made = Surroundings(Tree(_copy(root.root), root.epoch, root.image, root.origin))
-    try:
-        _Surrounding(made).add_all(step, _etc(nameservers, address))
-    except BuildError as error:
-        raise BuildError(f"{step.place}: {error.message}", hint=error.hint) from None
+    _Surrounding(made).add_all(step, _etc(nameservers, address))
     return made
 
 
@@ -116,6 +115,8 @@ class _Surrounding:
                 self._inside.append((place, None))
 
     def _disk(self, place: GuestPath, image: DiskImage, readonly: bool, within: str | None = None) -> None:
+        if len(self._made.disks) == _DISKS_MAX:
+            raise BuildError(f"more than {_DISKS_MAX} mounts of files, folders and caches are not possible")
         device = f"/dev/vd{chr(ord('c') + len(self._made.disks))}"
         self._made.disks.append(image)
         self._made.mounts.append(StepMount(_text(place), source=device, type="ext4", within=within, read_only=readonly))
@@ -129,6 +130,8 @@ class _Surrounding:
 
     def _point(self, target: GuestPath, *, folder: bool) -> GuestPath:
         """Where `target` really is, with a mount point there, or a mount in which the guest makes one."""
+        if not target.parts:
+            raise BuildError("nothing can be mounted on /")
         place = target
         while True:
             base, tree = max(

@@ -65,23 +65,22 @@ class MicrovmRunner:
         from fledge_builder_microvm.run_upper import changes_of, read_scratch
 
         made_of = self._hardware = self._hardware or Hardware.choose(self._context, self._platform.architecture)
-        address, nameservers = _addresses(made_of.vmm.guest_network) if step.network else (None, [])
-        around = surround(step, root, nameservers, address)
-        modules = made_of.modules(Ext4.kernel_features(b""), network=step.network)
-        described = _describe(step, around, made_of.vmm.output_device or "")
-        archive = initramfs.for_step(made_of.kernel.architecture, modules, described, around.files, around.owners)
-        with ExitStack() as stack:
+        lines = Lines(self._tell)
+        with ExitStack() as stack, _placed(step):
+            address, nameservers = _addresses(made_of.vmm.guest_network) if step.network else (None, [])
+            around = surround(step, root, nameservers, address)
+            modules = made_of.modules(Ext4.kernel_features(b""), network=step.network)
+            described = _describe(step, around, made_of.vmm.output_device or "")
+            archive = initramfs.for_step(made_of.kernel.architecture, modules, described, around.files, around.owners)
             disks = Disks(self._context, stack, made_of.resources.disk_mb * _MIB)
             scratch = disks.scratch(root.root)
             attached = [disks.lower(around.root), scratch, *disks.mounted(around.disks)]
-            lines = Lines(self._tell)
-            with _placed(step):
-                console = run_machine(
-                    made_of, archive, attached, network=step.network, context=self._context, output=lines.add
-                )
-                said = lines.end()
-                left = read_scratch(scratch.path)
-                _expect_success(left, said, console, made_of)
+            console = run_machine(
+                made_of, archive, attached, network=step.network, context=self._context, output=lines.add
+            )
+            said = lines.end()
+            left = read_scratch(scratch.path)
+            _expect_success(left, said, console, made_of)
         upper = left.root.entries[b"upper"]
         assert isinstance(upper, Directory)
         return changes_of(upper, root.root, self._context.progress)
@@ -99,7 +98,7 @@ def _describe(step: RunStep, around: Surroundings, output: str) -> Step:
         )
         return Step(workload, _SCRATCH, output, tuple(around.mounts))
     except ValueError as error:
-        raise BuildError(f"{step.place}: {error}") from error
+        raise BuildError(str(error)) from error
 
 
 def _addresses(network: str | None) -> tuple[str | None, Sequence[str]]:
