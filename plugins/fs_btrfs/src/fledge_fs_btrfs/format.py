@@ -182,7 +182,7 @@ MAX_CHECKSUMS: Final = (LEAF_ROOM - 2 * ITEM.size) // CHECKSUM.size - 1
 
 # Roots
 
-ROOT: Final = struct.Struct("<160sQQQ8xQ16xI18xBQ16s208x")
+ROOT: Final = struct.Struct("<160sQQQ8xQ16xI18xBQ16s176x")
 """inode generation root_dirid bytenr bytes_used refs level generation_v2 uuid; what lies between is for snapshots, quotas
 and trees that are being deleted"""
 assert ROOT.size == 439
