@@ -115,7 +115,7 @@ class Lz4Contents:
                     self._out.append_piece(piece)
                 self._out.fill_block()
         blocks = self.end - first
-        tail = cut(content, size - rest, size)
+        tail = cut(content, size - rest, size) if rest else ()
         if index.compressed:
             own = index.encode(head, len(behind) + rest) + behind
             return Stored(fs.COMPRESSED_FULL, blocks, len(own) + rest, own, tail)
