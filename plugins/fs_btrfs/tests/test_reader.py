@@ -142,7 +142,7 @@ def fill(top: Path) -> None:
     [
         (),
         ("-m", "single"),
-        ("-n", "65536"),
+        ("-n", "32768"),
         ("-n", "4096"),
         ("-M",),
         ("-O", "^no-holes", "-R", "^free-space-tree"),
