@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from fledge.image.bases import base_with_transport
+from fledge.image.bases import base_with_transport, rename_bases
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,9 @@ def test_the_first_that_names_its_transport(tmp_path: Path, text: str, base: str
 
 def test_no_dockerfile(tmp_path: Path) -> None:
     assert base_with_transport(tmp_path) is None
+
+
+def test_other_names_for_them() -> None:
+    text = "ARG A\nFROM --platform=x oci:a:1 AS one\nRUN FROM oci:a\nfrom docker://b\nFROM c\n"
+    renamed = rename_bases(text, lambda base: f"<{base}>")
+    assert renamed == "ARG A\nFROM --platform=x <oci:a:1> AS one\nRUN FROM oci:a\nfrom <docker://b>\nFROM c\n"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 _FROM: Final = re.compile(
-    r"^\s*FROM\s+(?:--\S+\s+)*((?:docker://|docker-daemon:|docker-archive:|oci:|oci-archive:)\S+)",
+    r"^(\s*FROM\s+(?:--\S+\s+)*)((?:docker://|docker-daemon:|docker-archive:|oci:|oci-archive:)\S+)",
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -21,4 +22,9 @@ def base_with_transport(dockerfile: Path) -> str | None:
         found = _FROM.search(dockerfile.read_text(errors="replace"))
     except OSError:
         return None
-    return found[1] if found is not None else None
+    return found[2] if found is not None else None
+
+
+def rename_bases(text: str, name_of: Callable[[str], str]) -> str:
+    """A Dockerfile with other names for its base images with a transport; all else stays, and so do the lines' numbers."""
+    return _FROM.sub(lambda found: f"{found[1]}{name_of(found[2])}", text)

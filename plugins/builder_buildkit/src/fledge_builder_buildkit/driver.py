@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from fledge import tools
 from fledge.errors import FledgeError
-from fledge.image.bases import base_with_transport
 from fledge.kinds import Builder
 from fledge.options import NoOptions, Options
 from fledge.sources import DockerfileRequest, ImageReference, ImageRequest, ImageSource
 from fledge_transport_archive.driver import OciArchive
+
+from fledge_builder_buildkit.bases import hand_over
 
 DEFAULT_ADDRESS: Final = "unix:///run/buildkit/buildkitd.sock"
 """Where buildkitd listens when nothing else is said."""
@@ -35,16 +37,20 @@ class Buildkit(Builder):
             return f"no buildkitd answers at {self._address}"
         except FledgeError as error:
             return error.message
-        if (base := base_with_transport(request.dockerfile)) is not None:
-            return f"buildkitd can't fetch the base image {base}"
         return None
 
     def build_image(self, request: DockerfileRequest) -> ImageSource:
         """See Builder.build_image."""
         context = self.context
-        with context.store.part("buildkit") as part:
+        with (
+            context.store.part("buildkit") as part,
+            tools.afterwards(("rm", "-rf"), context.progress, environ=context.environ) as clean_up,
+        ):
+            folder = part.folder()
+            clean_up(str(folder))
+            ready, bases = hand_over(request, self.fetch_base, folder)
             tools.follow(
-                command(request, self._address),
+                command(ready, self._address, bases),
                 context.progress,
                 context.progress.info,
                 what="buildctl",
@@ -60,8 +66,8 @@ class Buildkit(Builder):
         return self.context.environ.get("FLEDGE_BUILDKIT_ADDR") or DEFAULT_ADDRESS
 
 
-def command(request: DockerfileRequest, address: str) -> list[str]:
-    """The command line that builds the request's image and writes it to stdout."""
+def command(request: DockerfileRequest, address: str, bases: Sequence[str] = ()) -> list[str]:
+    """The command line that builds the request's image and writes it to stdout. `bases`: flags for base images."""
     argv = ["buildctl", "--addr", address, "build", "--progress=plain", "--frontend=dockerfile.v0"]
     argv += ["--local", f"context={request.build_context}", "--local", f"dockerfile={request.dockerfile.parent}"]
     options = {"filename": request.dockerfile.name, "platform": str(request.platform)}
@@ -80,7 +86,7 @@ def command(request: DockerfileRequest, address: str) -> list[str]:
     # The layers come over a connection that may be slow, and are compressed for it anyway; what a Dockerfile changed has
     # the time of the epoch, where there is one.
     rewrite = ("rewrite-timestamp=true",) if request.epoch is not None else ()
-    return [*argv, "--output", _csv("type=oci", "dest=-", *rewrite)]
+    return [*argv, *bases, "--output", _csv("type=oci", "dest=-", *rewrite)]
 
 
 def _csv(*fields: str) -> str:
