@@ -1,0 +1,111 @@
+"""A Dockerfile without RUN, built to a disk by `fledge build` and to an image by `docker build`, side by side.
+
+    .venv/bin/python bench/dockerfile.py [-n ROUNDS]
+
+Needs root and Debian's docker.io: it starts a dockerd of its own. Every round begins with both caches empty; then both
+build once more with nothing changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from fledge.testing.builders import dockerd
+from fledge.testing.dockerfiles import docker_of_buildkit
+
+FLEDGE = Path(__file__).resolve().parent.parent / ".venv" / "bin" / "fledge"
+FILES = 3000
+DOCKERFILE = """\
+FROM scratch AS sources
+COPY packages /usr/lib/packages
+COPY --chown=33:33 packages/1 /srv/one
+
+FROM scratch
+ENV LANG=C.UTF-8 WORDS="a b"
+WORKDIR /app
+COPY --from=sources /usr/lib/packages/2 /app/two
+COPY --from=sources --chmod=0640 /srv/one /app/one
+COPY . /app/context
+COPY --chmod=0755 run /app/run
+LABEL org.opencontainers.image.title=bench
+USER 33
+ENTRYPOINT ["/app/run"]
+"""
+
+
+def write_context(folder: Path) -> None:
+    """Folders of files from 10 bytes to 100 KB, half of what is in them compressible."""
+    source = random.Random(7)
+    for number in range(FILES):
+        path = folder / "packages" / str(number % 10) / str(number % 97) / f"file{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        size = int(10 ** source.uniform(1, 5))
+        path.write_bytes(source.randbytes(size // 2) + b"line of text\n" * (size // 26))
+    shutil.copyfile("/bin/busybox", folder / "run")  # Static: what can't start is not built.
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+
+
+def timed(argv: list[str | Path], folder: Path, environ: dict[str, str]) -> float:
+    os.sync()
+    begin = time.perf_counter()
+    subprocess.run(argv, cwd=folder, env={**os.environ, **environ}, check=True, capture_output=True)
+    return time.perf_counter() - begin
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-n", type=int, default=3, dest="rounds", help="rounds; the median counts (default 3)")
+    rounds = parser.parse_args().rounds
+    scratch = Path(tempfile.mkdtemp(prefix="fledge-bench-", dir="/var/tmp"))
+    context = scratch / "context"
+    write_context(context)
+    ours = [
+        FLEDGE,
+        "build",
+        "--builder",
+        "microvm",
+        "--agent",
+        "none",
+        "--filesystem",
+        "ext4",
+        "-o",
+        scratch / "o.img",
+        ".",
+    ]
+    docker = Path(docker_of_buildkit()) / "docker"
+    theirs: list[str | Path] = [docker, "build", "-t", "bench", "."]
+    figures: dict[str, list[float]] = {"docker": [], "fledge": [], "docker again": [], "fledge again": []}
+    try:
+        with dockerd(scratch) as host:
+            engine = {"DOCKER_HOST": host, "DOCKER_BUILDKIT": "1"}
+            for _ in range(rounds):
+                fledge = {"FLEDGE_CACHE_DIR": tempfile.mkdtemp(dir=scratch), "PYTHONDONTWRITEBYTECODE": ""}
+                subprocess.run(
+                    [docker, "builder", "prune", "-af"], env={**os.environ, **engine}, check=True, capture_output=True
+                )
+                figures["docker"].append(timed(theirs, context, engine))
+                figures["fledge"].append(timed(ours, context, fledge))
+                figures["docker again"].append(timed(theirs, context, engine))
+                figures["fledge again"].append(timed(ours, context, fledge))
+    finally:
+        shutil.rmtree(scratch)
+    median = {name: statistics.median(seconds) for name, seconds in figures.items()}
+    print(f"docker build, to an image:        {median['docker']:6.2f} s   again {median['docker again']:5.2f} s")
+    ratio = median["docker"] / median["fledge"]
+    again = median["fledge again"]
+    print(f"fledge build, to an ext4 disk:    {median['fledge']:6.2f} s   again {again:5.2f} s")
+    print(
+        f"{ratio:.1f}x {'ok' if ratio >= 5 else '(<5)'}; with nothing changed {'ok' if again < 1 else '(not under 1 s)'}"
+    )
+
+
+if __name__ == "__main__":
+    main()
