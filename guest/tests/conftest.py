@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fledge.testing.boots import busybox, need_kernel, need_qemu
 from fledge.testing.oracles import need_root, need_tool
 
 GUEST = Path(__file__).resolve().parents[1]
@@ -44,9 +45,9 @@ def init(compile_init: Callable[[str, Path], None], tmp_path_factory: pytest.Tem
     return output.read_bytes()
 
 
-@pytest.fixture(scope="session")
-def busybox() -> bytes:
-    return Path(need_tool("busybox", "busybox-static")).read_bytes()
+@pytest.fixture(name="busybox", scope="session")
+def busybox_fixture() -> bytes:
+    return busybox()
 
 
 def initramfs(files: Files) -> bytes:
@@ -115,19 +116,17 @@ class Kernel:
 @pytest.fixture(scope="session")
 def kernel() -> Kernel:
     """Debian's kernel for virtual machines; everything of virtio, squashfs and overlay is a module in it."""
-    for image in sorted(Path("/boot").glob("vmlinuz-*-cloud-amd64"), reverse=True):
-        kernel = Kernel(image, image.name.removeprefix("vmlinuz-"))
-        if os.access(image, os.R_OK) and (kernel.modules / "modules.dep").exists():
-            if not any(kernel.modules.rglob("squashfs.ko")):
-                pytest.skip(f"the modules of kernel {kernel.release} are not plain .ko files")
-            return kernel
-    pytest.skip("no kernel to boot (apt-get install linux-image-cloud-amd64)")
+    image = need_kernel()
+    kernel = Kernel(image, image.name.removeprefix("vmlinuz-"))
+    if not any(kernel.modules.rglob("squashfs.ko")):
+        pytest.skip(f"the modules of kernel {kernel.release} are not plain .ko files")
+    return kernel
 
 
 @pytest.fixture
 def boot(kernel: Kernel, tmp_path: Path) -> Callable[..., str]:
     """Boots, and returns what the console showed; fails when the machine does not end by itself."""
-    qemu = need_tool("qemu-system-x86_64", "qemu-system-x86")
+    qemu = need_qemu()
 
     def run(
         append: str,

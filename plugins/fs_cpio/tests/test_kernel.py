@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 import subprocess
-from pathlib import Path
 
 import pytest
+from fledge.testing.boots import busybox, need_kernel, need_qemu
 from fledge.testing.oracles import need_root, need_tool
 from fledge.testing.trees import differences, hard_tree
 from fledge.tree.content import Content
@@ -22,13 +21,6 @@ INIT = b"""#!/busybox sh
 """
 
 
-def kernel() -> Path:
-    found = sorted(Path("/boot").glob("vmlinuz-*-cloud-amd64"))
-    if not found or platform.machine() != "x86_64":
-        pytest.skip("no Debian cloud kernel in /boot (apt-get install linux-image-cloud-amd64)")
-    return found[-1]
-
-
 def bootable(tree: Tree) -> None:
     root, epoch = tree.root, tree.epoch
     dev = Directory(0o755, mtime=epoch)
@@ -36,11 +28,10 @@ def bootable(tree: Tree) -> None:
         b"console": CharDevice(5, 1, 0o600, mtime=epoch),
         b"ttyS1": CharDevice(4, 65, 0o600, mtime=epoch),
     }
-    busybox = Path(need_tool("busybox", "busybox-static")).read_bytes()
     root.entries |= {
         b"dev": dev,
         b"init": File(Content.of(INIT), 0o755, mtime=epoch),
-        b"busybox": File(Content.of(busybox), 0o755, mtime=epoch),
+        b"busybox": File(Content.of(busybox()), 0o755, mtime=epoch),
     }
 
 
@@ -49,7 +40,7 @@ def test_case_082_the_kernel_unpacks_the_tree_that_was_packed(pack, tmp_path):
     """Two archives in one boot: the whole tree in gzip, and a folder of it once more in zstd."""
     need_root()
     need_tool("bsdtar", "libarchive-tools")
-    qemu = need_tool("qemu-system-x86_64", "qemu-system-x86")
+    qemu, kernel = need_qemu(), need_kernel()
     tree = hard_tree(nanoseconds=False)
     del tree.root.entries[b"xattrs"]
     sizes, links = tree.root.entries[b"sizes"], tree.root.entries[b"links"]
@@ -68,7 +59,7 @@ def test_case_082_the_kernel_unpacks_the_tree_that_was_packed(pack, tmp_path):
     initrd.write_bytes(pack(tree).read_bytes() + pack(again, compression="zstd").read_bytes())
 
     machine = ["-accel", "tcg", "-m", "512", "-nodefaults", "-display", "none", "-no-reboot"]
-    boot = ["-kernel", kernel(), "-initrd", initrd, "-append", "console=ttyS0 panic=-1 quiet"]
+    boot = ["-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0 panic=-1 quiet"]
     done = subprocess.run(
         [qemu, *machine, *boot, "-serial", "stdio", "-serial", f"file:{tmp_path}/out.gz"],
         stdin=subprocess.DEVNULL,

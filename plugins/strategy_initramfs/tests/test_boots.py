@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from fledge.testing.oracles import need_tool
+from fledge.testing.boots import need_kernel, need_qemu
 
 PROGRAM = r"""
 #include <stdio.h>
@@ -36,8 +35,7 @@ MODES = {
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    if platform.machine() != "x86_64":
-        pytest.skip("the kernel that boots is x86_64's")
+    need_kernel()
     folder = tmp_path_factory.mktemp("program")
     (folder / "app.c").write_text(PROGRAM)
     subprocess.run(
@@ -51,12 +49,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 def boot(archive: Path) -> str:
     """What the console shows until the machine is powered off."""
-    kernels = sorted(Path("/boot").glob("vmlinuz-*-cloud-amd64"))
-    if not kernels:
-        pytest.skip("no Debian cloud kernel in /boot (apt-get install linux-image-cloud-amd64)")
-    qemu = need_tool("qemu-system-x86_64", "qemu-system-x86")
+    qemu = need_qemu()
     machine = ["-accel", "tcg", "-m", "256", "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"]
-    kernel = ["-kernel", kernels[-1], "-initrd", archive, "-append", "console=ttyS0 panic=-1 quiet"]
+    kernel = ["-kernel", need_kernel(), "-initrd", archive, "-append", "console=ttyS0 panic=-1 quiet"]
     done = subprocess.run(
         [qemu, *machine, *kernel], stdin=subprocess.DEVNULL, capture_output=True, timeout=100, check=True
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from fledge.testing.oracles import need_tool
 
 def need_kernel() -> Path:
     """Debian's kernel for virtual machines, with its modules; everything of virtio, squashfs and overlayfs is one."""
+    if platform.machine() != "x86_64":
+        pytest.skip("the kernel that boots is x86_64's")
     found = [
         kernel
         for kernel in Path("/boot").glob("vmlinuz-*-cloud-amd64")
@@ -19,15 +23,15 @@ def need_kernel() -> Path:
     ]
     if not found:
         pytest.skip("no kernel for virtual machines (apt-get install linux-image-cloud-amd64)")
-    newest = max(found)
+    newest = max(found, key=lambda kernel: [int(number) for number in re.findall("[0-9]+", kernel.name)])
     if not os.access(newest, os.R_OK):
         pytest.skip(f"{newest} can't be read (root)")
     return newest
 
 
-def need_qemu() -> None:
-    """Skips the test where machines can't be emulated."""
-    need_tool("qemu-system-x86_64", "qemu-system-x86")
+def need_qemu() -> str:
+    """The program that emulates machines; skips the test where it is not here."""
+    return need_tool("qemu-system-x86_64", "qemu-system-x86")
 
 
 def busybox() -> bytes:
