@@ -10,3 +10,4 @@ class TestErofs(FilesystemConformance):
     name = "erofs"
     kernel = "erofs"
     limits = (NAME, Limit("bytes in an xattr", xattr_of, 65_535))
+    variants = ({"compression": "none"}, {"compression_level": 9})

@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 from fledge.errors import BuildError
 from fledge.testing.oracles import mounted, need_root, need_tool, run
-from fledge.testing.trees import EPOCH, MINIMAL_ACL, SECOND, data, differences, hard_tree
+from fledge.testing.trees import EPOCH, MINIMAL_ACL, SECOND, data, differences, hard_tree, sparse
 from fledge.tree.content import EMPTY, Content
 from fledge.tree.inode import CharDevice, Directory, File, Symlink
 from fledge.tree.tree import Tree
 from fledge_fs_erofs.driver import Erofs
+from fledge_fs_erofs.reader import read_tree
 from fledge_fs_erofs.superblock import seal
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 Pack = Callable[..., Path]
 Fsck = Callable[[Path], None]
@@ -197,6 +200,32 @@ def test_the_comparison_sees_a_changed_inode(pack: Pack) -> None:
     links.entries[b"bytes"].xattrs = {b"trusted.new": b""}
     with mounted(image, "erofs") as folder:
         assert len(differences(tree, folder)) == 2
+
+
+@st.composite
+def files(draw: st.DrawFn) -> File:
+    """Pieces of text, noise and nothing, in any order and of any length."""
+    parts = draw(st.lists(st.tuples(st.sampled_from(["text", "noise", "hole"]), st.integers(1, 200_000)), max_size=5))
+    pieces, at = [], 0
+    for kind, length in parts:
+        if kind != "hole":
+            pieces.append((at, TEXT[at : at + length] if kind == "text" else data(length, at)))
+        at += length
+    xattrs = draw(st.dictionaries(st.sampled_from([b"user.a", b"trusted.b", b"security.c"]), st.binary(max_size=4000)))
+    return File(sparse(at, *pieces), draw(st.integers(0, 0o7777)), xattrs=xattrs)
+
+
+@each_compression
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(found=st.lists(files(), min_size=1, max_size=12))
+def test_any_files(pack: Pack, fsck: Fsck, options: dict[str, object], found: list[File]) -> None:
+    tree = Tree(Directory(0o755))
+    tree.root.entries = {b"file-%d" % i: file for i, file in enumerate(found)}
+    image = pack(tree, **options)
+    fsck(image)
+    with mounted(image, "erofs") as folder:
+        assert differences(tree, folder) == []
+        assert differences(read_tree(image), folder) == []
 
 
 def flip(image: Path, at: int) -> None:

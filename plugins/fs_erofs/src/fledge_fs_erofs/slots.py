@@ -1,4 +1,4 @@
-"""Where inodes stand: records of any length in blocks, so that none that fits into a block crosses its end.
+"""Where inodes stand, with what follows them: none that fits into a block crosses its end.
 
 The kernel refuses inline data that do.
 """
@@ -11,15 +11,15 @@ _PER_BLOCK = BLOCK // SLOT
 
 
 class Slots:
-    """Hands out places in the metadata area, and puts each record where it leaves the least room."""
+    """Hands out the places of records, each in the fullest block that has room for it, or in new ones."""
 
     def __init__(self) -> None:
         self.blocks = 0
         """How many blocks are begun."""
         self._open: list[list[int]] = [[] for _ in range(_PER_BLOCK)]
-        """By how many slots are free at a block's end: the blocks."""
+        """The blocks that have so many slots free at their end, by that number."""
         self._some_open = 0
-        """A bit for each list of `_open` that is not empty."""
+        """A bit for each list of `_open` that is not empty: finding the fullest takes no search."""
         self.take(SLOT)  # Slot 0: readers of directories take inode number 0 for an entry that was removed.
 
     def take(self, size: int) -> int:
