@@ -142,6 +142,18 @@ def test_the_image_is_sparse_unless_it_is_preallocated(pack: Pack, fsck: Fsck, h
     fsck(reserved)
 
 
+def test_xfs_repair_leaves_everything_where_it_is(pack: Pack, fsck: Fsck, hard: Make, shown: Shown) -> None:
+    # Without -n it makes all B+trees of the groups anew.
+    image = pack(hard())
+    before = superblock(image)
+    run(need_tool("xfs_repair", "xfsprogs"), "-f", image)
+    fsck(image)
+    after = superblock(image)
+    assert {name for name in before if before[name] != after[name]} <= {"fdblocks", "crc", "lsn"}
+    with mounted(image, "xfs") as folder:
+        assert differences(shown(hard()), folder) == []
+
+
 def test_an_empty_tree(pack: Pack, fsck: Fsck) -> None:
     tree = Tree(Directory(0o700, 1000, 1001, EPOCH + 1))
     image = pack(tree)

@@ -10,12 +10,17 @@ from pathlib import Path
 
 import pytest
 from fledge.errors import BuildError
+from fledge.output import ArtifactFile
+from fledge.progress import Progress
 from fledge.testing.oracles import mounted, need_tool, run
 from fledge.testing.trees import MINIMAL_ACL, acl, data, differences, sparse
 from fledge.tree.content import EMPTY, Content, MemorySource, Piece
 from fledge.tree.inode import CharDevice, Directory, Fifo, File, Inode, Symlink
 from fledge.tree.tree import Tree
+from fledge_fs_xfs import geometry
 from fledge_fs_xfs.reader import read_tree
+from fledge_fs_xfs.survey import survey
+from fledge_fs_xfs.writer import Writer
 
 Pack = Callable[..., Path]
 Fsck = Callable[[Path], None]
@@ -403,6 +408,25 @@ def test_more_blocks_than_there_can_be_are_an_error(pack: Pack) -> None:
         BuildError, match=r"^the xfs image would have \d+ bytes; at most 4503599627370496 are possible$"
     ):
         pack(tree_with({}), size_buffer_mb=1 << 33)
+
+
+@pytest.mark.parametrize(("gib", "groups"), [(100, 4), (300, 4), (9 * 1024, 10)])
+def test_large_filesystems(tmp_path: Path, fsck: Fsck, gib: int, groups: int) -> None:
+    # Not through the driver: the checksum of so many zeros takes long.
+    tree = tree_with({b"f%d" % i: File(Content.of(data(5000, i)), 0o644) for i in range(100)})
+    found = survey(tree)
+    shape = geometry.plan(found.inode_count, found.metadata_blocks + found.data_blocks, gib * GIB // BLOCK)
+    assert shape.groups == groups
+    target = ArtifactFile(tmp_path / "large.img")
+    Writer(target, found, shape, Progress()).write()
+    os.ftruncate(target.fileno(), shape.blocks * BLOCK)
+    target.commit()
+    fsck(target.path)
+    with mounted(target.path, "xfs", writable=True) as folder:
+        assert differences(tree, folder) == []
+        assert os.statvfs(folder).f_bavail * BLOCK >= gib * GIB
+        (folder / "new").write_bytes(b"n" * MIB)
+    fsck(target.path)
 
 
 def test_inodes_in_more_than_one_group(pack: Pack, fsck: Fsck) -> None:

@@ -134,9 +134,12 @@ def test_a_changed_uuid_is_read(pack: Pack, hard: Make) -> None:
     image = pack(hard())
     run(need_tool("xfs_admin", "xfsprogs"), "-U", "generate", image)
     assert described(read_tree(image)) == described(hard())
+    with mounted(image, "xfs", writable=True) as folder:
+        (folder / "new").touch()
+    assert read_tree(image).root.entries.keys() > {b"new"}
 
 
-def test_what_was_not_unmounted_is_an_error(tmp_path: Path, pack: Pack) -> None:
+def test_what_was_not_unmounted_is_an_error(tmp_path: Path, pack: Pack, fsck: Fsck) -> None:
     image = pack(Tree(Directory(0o755)))
     copy = tmp_path / "copy.img"
     with mounted(image, "xfs", writable=True) as folder:
@@ -148,6 +151,7 @@ def test_what_was_not_unmounted_is_an_error(tmp_path: Path, pack: Pack) -> None:
     assert read_tree(image).root.entries.keys() == {b"file"}
     with mounted(copy, "xfs", writable=True):
         pass
+    fsck(copy)
     assert read_tree(copy).root.entries.keys() == {b"file"}
 
 

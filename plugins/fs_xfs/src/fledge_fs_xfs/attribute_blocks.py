@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fledge_fs_xfs.bmap import Extent, Place, contiguous
+from fledge_fs_xfs.bmap import Extent, contiguous
 from fledge_fs_xfs.checksum import seal
 from fledge_fs_xfs.dahash import hash_name
 from fledge_fs_xfs.datree import node_counts, nodes, seal_block
@@ -24,6 +24,7 @@ from fledge_fs_xfs.format import (
     REMOTE_ROOM,
     SECTORS_PER_BLOCK,
 )
+from fledge_fs_xfs.metadata import MetadataBlocks
 from fledge_fs_xfs.xattrs import Attribute
 
 
@@ -45,12 +46,12 @@ class AttributeBlocks:
         self._nodes = sum(node_counts(len(self._leaves)))
         self.blocks = self._nodes + len(self._leaves) + values
 
-    def write(self, owner: int, place: Place) -> list[Extent]:
+    def write(self, owner: int, metadata: MetadataBlocks) -> list[Extent]:
         """Writes the blocks, and tells where they went. `owner`: the inode's number."""
-        blocks = place.take(self.blocks)
-        uuid = place.uuid
+        blocks = metadata.take(self.blocks)
+        uuid = metadata.uuid
         for block, data in nodes([leaf[-1][0] for leaf in self._leaves], 0, blocks, uuid, owner):
-            place.put(block, data)
+            metadata.put(block, data)
         first = self._nodes
         end = at_value = first + len(self._leaves)
         values: list[bytes] = []
@@ -67,7 +68,7 @@ class AttributeBlocks:
                     entries.append((hashed, flags | ATTR_FLAG_LOCAL, body))
             before, after = at - 1 if at > first else 0, at + 1 if at + 1 < end else 0
             rest = _leaf(entries, [_size(attribute) for _, attribute in leaf])
-            place.put(blocks[at], seal_block(ATTR_LEAF_MAGIC, before, after, blocks[at], rest, uuid, owner))
+            metadata.put(blocks[at], seal_block(ATTR_LEAF_MAGIC, before, after, blocks[at], rest, uuid, owner))
         behind = iter(blocks[end:])
         for value in values:
             for offset in range(0, len(value), REMOTE_ROOM):
@@ -75,7 +76,7 @@ class AttributeBlocks:
                 block = next(behind)
                 where = owner, block * SECTORS_PER_BLOCK, 0
                 head = REMOTE_HEADER.pack(ATTR_REMOTE_MAGIC, offset, len(part), 0, uuid, *where)
-                place.put(block, seal((head + part).ljust(BLOCK, b"\0"), REMOTE_CRC))
+                metadata.put(block, seal((head + part).ljust(BLOCK, b"\0"), REMOTE_CRC))
         return contiguous(0, blocks)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from fledge.tree.content import Content, Source
@@ -25,6 +25,7 @@ from fledge_fs_xfs.format import (
     NULL_LONG,
     SECTORS_PER_BLOCK,
 )
+from fledge_fs_xfs.metadata import MetadataBlocks
 
 Extent = tuple[int, int, int]
 """First logical block, first block of the image, how many."""
@@ -47,18 +48,6 @@ class Fork(NamedTuple):
 
 
 NO_EXTENTS = Fork(FORMAT_EXTENTS, b"", 0, 0)
-
-
-class Place(NamedTuple):
-    """Where blocks of metadata can go."""
-
-    take: Callable[[int], list[int]]
-    """Gives so many blocks of the image, by rising number."""
-    put: Callable[[int, bytes], None]
-    """Writes one of them."""
-    address: Callable[[int], int]
-    """The filesystem's number of a block."""
-    uuid: bytes
 
 
 def data_runs(content: Content) -> list[Run]:
@@ -85,7 +74,7 @@ def data_runs(content: Content) -> list[Run]:
 def most_tree_blocks(runs: Sequence[Run], room: int) -> int:
     """Blocks of the B+tree at most, wherever the runs are placed. `room`: bytes of the fork."""
     blocks = sum(count for _, count in runs)
-    extents = len(runs) + blocks // _SHORTEST_STRETCH + blocks // MAX_EXTENT
+    extents = len(runs) + 1 + blocks // _SHORTEST_STRETCH + blocks // MAX_EXTENT
     return sum(_levels(extents, room))
 
 
@@ -108,10 +97,10 @@ def contiguous(logical: int, blocks: Sequence[int]) -> list[Extent]:
     return extents
 
 
-def fork(extents: Sequence[Extent], room: int, owner: int, place: Place) -> Fork:
+def fork(extents: Sequence[Extent], room: int, owner: int, blocks: MetadataBlocks) -> Fork:
     """Maps `extents`, in the inode if that has room for them. `room`: bytes of the fork; `owner`: the inode's number."""
-    address = place.address
-    blocks = sum([count for _, _, count in extents])
+    address = blocks.address
+    mapped = sum([count for _, _, count in extents])
     # 1 bit unwritten, 54 logical block, 52 block, 21 count.
     records = [
         EXTENT.pack(logical << 9 | (start := address(block)) >> 43, (start << 21 | count) & NULL_LONG)
@@ -119,8 +108,8 @@ def fork(extents: Sequence[Extent], room: int, owner: int, place: Place) -> Fork
     ]
     counts = _levels(len(extents), room)
     if not counts:
-        return Fork(FORMAT_EXTENTS, b"".join(records), len(extents), blocks)
-    taken = place.take(sum(counts))
+        return Fork(FORMAT_EXTENTS, b"".join(records), len(extents), mapped)
+    taken = blocks.take(sum(counts))
     items: Sequence[bytes] = records
     firsts: Sequence[int] = [logical for logical, _, _ in extents]
     at = 0
@@ -130,13 +119,13 @@ def fork(extents: Sequence[Extent], room: int, owner: int, place: Place) -> Fork
         addresses = [NULL_LONG, *map(address, numbers), NULL_LONG]
         for index, (part, keys) in enumerate(zip(split(items, count), split(firsts, count), strict=True)):
             where = addresses[index], addresses[index + 2], numbers[index] * SECTORS_PER_BLOCK
-            head = LONG_BLOCK.pack(BMBT_MAGIC, level, len(part), *where, 0, place.uuid, owner, 0, 0)
+            head = LONG_BLOCK.pack(BMBT_MAGIC, level, len(part), *where, 0, blocks.uuid, owner, 0, 0)
             body = _records(part, keys, BMBT_RECORDS) if level else b"".join(part)
-            place.put(numbers[index], seal((head + body).ljust(BLOCK, b"\0"), LONG_BLOCK_CRC))
+            blocks.put(numbers[index], seal((head + body).ljust(BLOCK, b"\0"), LONG_BLOCK_CRC))
         items = [one.to_bytes(8, "big") for one in addresses[1:-1]]
         firsts = [part[0] for part in split(firsts, count)]
     root = BMBT_ROOT.pack(len(counts), len(items)) + _records(items, firsts, _root_records(room))
-    return Fork(FORMAT_BTREE, root, len(extents), blocks + len(taken))
+    return Fork(FORMAT_BTREE, root, len(extents), mapped + len(taken))
 
 
 def copies(content: Content, placed: Sequence[Extent]) -> Iterator[Copy]:

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fledge_fs_xfs.bmap import Extent, Place, contiguous
+from fledge_fs_xfs.bmap import Extent, contiguous
 from fledge_fs_xfs.checksum import seal
 from fledge_fs_xfs.dahash import hash_names
 from fledge_fs_xfs.datree import node_counts, nodes, seal_block
@@ -40,6 +40,7 @@ from fledge_fs_xfs.format import (
     SHORT_DIR,
     SHORT_ENTRY,
 )
+from fledge_fs_xfs.metadata import MetadataBlocks
 
 Entry = tuple[bytes, int, int]
 """Name, inode number, file type."""
@@ -116,35 +117,35 @@ def list_inside(entries: Sequence[Entry], parent: int) -> bytes:
     return b"".join(parts)
 
 
-def write(entries: Sequence[Entry], ino: int, parent: int, shape: Shape, place: Place) -> list[Extent]:
+def write(entries: Sequence[Entry], ino: int, parent: int, shape: Shape, metadata: MetadataBlocks) -> list[Extent]:
     """Writes the blocks of a directory, and tells where they went."""
     everything: list[Entry] = [(b".", ino, DIRECTORY_TYPE), (b"..", parent, DIRECTORY_TYPE), *entries]
-    blocks = place.take(shape.blocks)
+    blocks = metadata.take(shape.blocks)
     bodies, offsets = _fill(everything)
     assert len(bodies) == shape.data
     hashes = hash_names([name for name, _, _ in everything])
     index = sorted(zip(hashes, offsets, strict=True))
     if shape == ONE_BLOCK:
         tail = b"".join([DIR_LEAF_ENTRY.pack(*one) for one in index]) + DIR_BLOCK_TAIL.pack(len(index), 0)
-        block, _ = _data_block(DIR_BLOCK_MAGIC, bodies[0], tail, blocks[0], ino, place.uuid)
-        place.put(blocks[0], block)
+        block, _ = _data_block(DIR_BLOCK_MAGIC, bodies[0], tail, blocks[0], ino, metadata.uuid)
+        metadata.put(blocks[0], block)
         return contiguous(0, blocks)
     bests = []
     for body, at in zip(bodies, blocks, strict=False):
-        block, best = _data_block(DIR_DATA_MAGIC, body, b"", at, ino, place.uuid)
-        place.put(at, block)
+        block, best = _data_block(DIR_DATA_MAGIC, body, b"", at, ino, metadata.uuid)
+        metadata.put(at, block)
         bests.append(best)
     behind = blocks[shape.data :]
     if not shape.free:
-        place.put(behind[0], _single_leaf(index, bests, behind[0], ino, place.uuid))
+        metadata.put(behind[0], _single_leaf(index, bests, behind[0], ino, metadata.uuid))
         return [*contiguous(0, blocks[: shape.data]), *contiguous(_LEAF_BASE, behind)]
     tree, free = behind[: shape.nodes + shape.leaves], behind[shape.nodes + shape.leaves :]
-    _write_leaves(index, shape, tree, ino, place)
+    _write_leaves(index, shape, tree, ino, metadata)
     for first, at in enumerate(free):
         part = bests[first * _BESTS_PER_BLOCK : (first + 1) * _BESTS_PER_BLOCK]
-        head = DIR_HEADER.pack(DIR_FREE_MAGIC, 0, at * SECTORS_PER_BLOCK, 0, place.uuid, ino)
+        head = DIR_HEADER.pack(DIR_FREE_MAGIC, 0, at * SECTORS_PER_BLOCK, 0, metadata.uuid, ino)
         head += DIR_FREE_COUNT.pack(first * _BESTS_PER_BLOCK, len(part), len(part))
-        place.put(at, seal((head + struct.pack(f">{len(part)}H", *part)).ljust(BLOCK, b"\0"), DIR_CRC))
+        metadata.put(at, seal((head + struct.pack(f">{len(part)}H", *part)).ljust(BLOCK, b"\0"), DIR_CRC))
     return [*contiguous(0, blocks[: shape.data]), *contiguous(_LEAF_BASE, tree), *contiguous(_FREE_BASE, free)]
 
 
@@ -192,16 +193,16 @@ def _single_leaf(index: Sequence[tuple[int, int]], bests: Sequence[int], at: int
 
 
 def _write_leaves(
-    index: Sequence[tuple[int, int]], shape: Shape, blocks: Sequence[int], ino: int, place: Place
+    index: Sequence[tuple[int, int]], shape: Shape, blocks: Sequence[int], ino: int, metadata: MetadataBlocks
 ) -> None:
     """Writes the index of a large directory: the nodes, root first, then the leaves."""
     parts = [index[at : at + _LEAF_ENTRIES] for at in range(0, len(index), _LEAF_ENTRIES)]
-    for block, data in nodes([part[-1][0] for part in parts], _LEAF_BASE, blocks, place.uuid, ino):
-        place.put(block, data)
+    for block, data in nodes([part[-1][0] for part in parts], _LEAF_BASE, blocks, metadata.uuid, ino):
+        metadata.put(block, data)
     first = _LEAF_BASE + shape.nodes
     for at, part in enumerate(parts):
         block = blocks[shape.nodes + at]
         before = first + at - 1 if at else 0
         after = first + at + 1 if at + 1 < len(parts) else 0
         rest = DIR_LEAF_COUNT.pack(len(part), 0) + b"".join([DIR_LEAF_ENTRY.pack(*one) for one in part])
-        place.put(block, seal_block(DIR_LEAFN_MAGIC, before, after, block, rest, place.uuid, ino))
+        metadata.put(block, seal_block(DIR_LEAFN_MAGIC, before, after, block, rest, metadata.uuid, ino))

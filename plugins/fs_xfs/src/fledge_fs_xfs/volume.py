@@ -132,6 +132,9 @@ class Volume:
         """Raises OSError, or Corrupt for what is no XFS, was not unmounted or uses features that are not supported."""
         self.source = FileSource(path)
         self.shape = _shape(self._bytes(0, min(self.source.size, 1 << 15)))
+        shape = self.shape
+        if self.source.size < shape.blocks << shape.block_bits:
+            raise Corrupt(f"the file is cut short: {self.source.size} of {shape.blocks * shape.block} bytes are there")
         self._check_log()
 
     def inode(self, ino: int) -> RawInode:
@@ -197,8 +200,6 @@ class Volume:
         start = group * shape.group_blocks + at
         if group >= shape.groups or at + count > shape.group_blocks or start + count > shape.blocks:
             raise Corrupt(f"block {address:#x} is beyond the filesystem's {shape.blocks} blocks")
-        if (start + count) << shape.block_bits > self.source.size:
-            raise Corrupt(f"the file is cut short: {self.source.size} of {shape.blocks * shape.block} bytes are there")
         return start
 
     def at_block(self, block: int, count: int = 1) -> bytes:
@@ -250,8 +251,6 @@ class Volume:
         self.source.release(start << self.shape.block_bits, size)
 
     def _bytes(self, start: int, length: int) -> bytes:
-        if start + length > self.source.size:
-            raise Corrupt(f"the file is cut short after {self.source.size} bytes")
         return bytes(self.source.view(start, length))
 
 
@@ -311,6 +310,7 @@ def _shape(head: bytes) -> Shape:
         or shape.group_bits > 31
         or not (shape.groups - 1) * shape.group_blocks < shape.blocks <= shape.groups * shape.group_blocks
         or shape.group_blocks > 1 << shape.group_bits
+        or not sb["sb_logblocks"]
     ):
         raise Corrupt("its superblock has sizes that can't be")
     return shape

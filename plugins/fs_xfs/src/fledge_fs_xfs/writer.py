@@ -10,8 +10,7 @@ from fledge.tree.content import Content
 from fledge.tree.inode import Device, Directory, File, Inode, Symlink
 
 from fledge_fs_xfs import bmap, directory, groups, log
-from fledge_fs_xfs.allocator import Allocator, Run
-from fledge_fs_xfs.bmap import NO_EXTENTS, Copy, Fork, Place
+from fledge_fs_xfs.bmap import NO_EXTENTS, Copy, Fork
 from fledge_fs_xfs.checksum import seal
 from fledge_fs_xfs.format import (
     BLOCK,
@@ -33,41 +32,11 @@ from fledge_fs_xfs.format import (
 )
 from fledge_fs_xfs.geometry import Geometry
 from fledge_fs_xfs.inode_table import InodeTable
+from fledge_fs_xfs.metadata import MetadataBlocks
 from fledge_fs_xfs.survey import RESERVED, Stored, Survey
 
 _SETTLE = 32 << 20
 """Bytes of content after which the checksum's thread may go on."""
-
-
-class _Metadata:
-    """The blocks of directories, xattrs, symlinks and extent trees: written many at once."""
-
-    def __init__(self, target: ArtifactFile, allocator: Allocator) -> None:
-        self._target = target
-        self._allocator = allocator
-        self._first = allocator.cursor
-        self._blocks: list[bytes] = []
-
-    def take(self, count: int) -> list[int]:
-        """So many blocks (at least one), by rising number."""
-        return [block for start, length in self._allocator.take(count) for block in range(start, start + length)]
-
-    def put(self, at: int, block: bytes) -> None:
-        """Writes a block that was taken."""
-        if at != self._first + len(self._blocks) or len(self._blocks) >= 256:
-            self.flush()
-            self._first = at
-        self._blocks.append(block)
-
-    def used(self) -> list[Run]:
-        """Every run that was taken."""
-        return self._allocator.used()
-
-    def flush(self) -> None:
-        """Writes what is gathered."""
-        if self._blocks:
-            self._target.writev(self._first << BLOCK_BITS, self._blocks)
-        self._blocks = []
 
 
 class Writer:
@@ -81,9 +50,8 @@ class Writer:
         front = shape.allocator()
         self._data = front.ahead(found.metadata_blocks)
         self._first_data = self._data.cursor
-        self._metadata = _Metadata(target, front)
+        self._metadata = MetadataBlocks(target, shape, front, found.uuid)
         self._table = InodeTable(target, shape, found.uuid)
-        self._place = Place(self._metadata.take, self._metadata.put, shape.address, found.uuid)
         root, *numbers = islice(shape.inode_numbers(), found.inode_count)
         self._numbers = [root, *numbers[RESERVED:]]
         self._types = [FILE_TYPES[inode.FORMAT] for inode in found.inodes]
@@ -161,7 +129,7 @@ class Writer:
             for logical, count in bmap.data_runs(content):
                 placed.extend(bmap.extents_of(logical, self._data.take(count)))
         self._copies.extend(bmap.copies(content, placed))
-        return bmap.fork(placed, room, ino, self._place)
+        return bmap.fork(placed, room, ino, self._metadata)
 
     def _place_directory(self, index: int, ino: int, room: int) -> tuple[Fork, int]:
         """The fork of its entries, and di_size."""
@@ -172,8 +140,8 @@ class Writer:
         if shape is None:
             listing = directory.list_inside(entries, parent)
             return Fork(FORMAT_LOCAL, listing, 0, 0), len(listing)
-        extents = directory.write(entries, ino, parent, shape, self._place)
-        return bmap.fork(extents, room, ino, self._place), shape.data * BLOCK
+        extents = directory.write(entries, ino, parent, shape, self._metadata)
+        return bmap.fork(extents, room, ino, self._metadata), shape.data * BLOCK
 
     def _place_target(self, ino: int, target: bytes, room: int) -> Fork:
         if len(target) <= room:
@@ -182,13 +150,13 @@ class Writer:
         where = ino, block * SECTORS_PER_BLOCK, 0
         head = REMOTE_HEADER.pack(SYMLINK_MAGIC, 0, len(target), 0, self._found.uuid, *where)
         self._metadata.put(block, seal((head + target).ljust(BLOCK, b"\0"), REMOTE_CRC))
-        return bmap.fork([(0, block, 1)], room, ino, self._place)
+        return bmap.fork([(0, block, 1)], room, ino, self._metadata)
 
     def _place_xattrs(self, ino: int, stored: Stored) -> Fork:
         if stored.blocks is None:
             return Fork(FORMAT_LOCAL, stored.inside, 0, 0)
-        extents = stored.blocks.write(ino, self._place)
-        return bmap.fork(extents, LITERAL - stored.data_fork, ino, self._place)
+        extents = stored.blocks.write(ino, self._metadata)
+        return bmap.fork(extents, LITERAL - stored.data_fork, ino, self._metadata)
 
     def _copy_contents(self) -> None:
         with self._progress.stage("writing xfs", sum(run[3] for run in self._copies)) as stage:
