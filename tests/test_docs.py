@@ -6,8 +6,10 @@ The plugins of docs/plugins.md are installed as they stand there, and build.
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -219,6 +221,18 @@ def test_the_filesystem_of_the_tutorial_builds_and_reads_back(project: Project) 
     # squashfs tells the guest init how large its overlay may become.
     del own["/.fledge/workload"], squashfs["/.fledge/workload"]
     assert own == squashfs
+
+
+def test_the_filesystem_of_the_tutorial_passes_the_checks_of_its_kind(project: Project) -> None:
+    install("A filesystem from zero", project)
+    site = project.environ["PYTHONPATH"]
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", site]
+    argv += ["--basetemp", str(project.folder / "tests"), f"{site}/test_fledge_fs_tar.py"]
+    done = subprocess.run(argv, cwd=site, env=project.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    count = re.search(r"(\d+) passed", done.stdout)
+    assert count is not None
+    assert int(count[1]) > 45
 
 
 def test_the_options_of_the_tutorial_are_checked(project: Project) -> None:
