@@ -1,33 +1,67 @@
 """Base images with a transport."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fledge.image.bases import base_with_transport, rename_bases
+from fledge.errors import BuildError
+from fledge.image.bases import rename_bases, with_renamed_bases
+from fledge.sources import DockerfileRequest, ImageReference, ImageRequest, ImageSource
+from fledge.values import Digest, Platform
+
+AMD64 = Platform.parse("linux/amd64")
 
 
 @pytest.mark.parametrize(
-    ("text", "base"),
+    ("text", "renamed"),
     [
         ("FROM nginx:alpine\nRUN x\n", None),
         ("FROM localhost:5000/x\n", None),
-        ("FROM oci:v1\n", "oci:v1"),
-        ("# FROM oci:x\nARG A\nFROM scratch AS one\n  from --platform=linux/arm64 oci:./layout:tag AS two\n", "oci:./layout:tag"),
-        ("FROM docker://nginx\n", "docker://nginx"),
-        ("FROM docker-archive:./x.tar\n", "docker-archive:./x.tar"),
+        ("FROM oci:v1\n", "FROM <oci:v1>\n"),
+        ("# FROM oci:x\nARG A\nFROM scratch AS one\n", None),
+        ("  from --platform=$A oci:./a:tag AS two\nFROM c\n", "  from --platform=$A <oci:./a:tag> AS two\nFROM c\n"),
+        ("FROM docker://nginx\nFROM docker://nginx", "FROM <docker://nginx>\nFROM <docker://nginx>"),
+        ("FROM docker-archive:./x.tar\r\n", "FROM <docker-archive:./x.tar>\r\n"),
         ("RUN echo FROM oci:x\n", None),
     ],
-)  # fmt: skip
-def test_the_first_that_names_its_transport(tmp_path: Path, text: str, base: str | None) -> None:
-    (tmp_path / "Dockerfile").write_text(text)
-    assert base_with_transport(tmp_path / "Dockerfile") == base
+)
+def test_other_names_for_them(text: str, renamed: str | None) -> None:
+    assert rename_bases(text, lambda base: f"<{base}>") == (renamed or text)
 
 
-def test_no_dockerfile(tmp_path: Path) -> None:
-    assert base_with_transport(tmp_path) is None
+def source(request: ImageRequest) -> ImageSource:
+    return ImageSource(request.reference, Digest.of(b""), None, ())  # type: ignore[arg-type]
 
 
-def test_other_names_for_them() -> None:
-    text = "ARG A\nFROM --platform=x oci:a:1 AS one\nRUN FROM oci:a\nfrom docker://b\nFROM c\n"
-    renamed = rename_bases(text, lambda base: f"<{base}>")
-    assert renamed == "ARG A\nFROM --platform=x <oci:a:1> AS one\nRUN FROM oci:a\nfrom <docker://b>\nFROM c\n"
+@pytest.fixture
+def asked(tmp_path: Path) -> DockerfileRequest:
+    (tmp_path / "out").mkdir()
+    return DockerfileRequest(tmp_path / "Dockerfile", tmp_path, AMD64, base_dir="/base")
+
+
+def test_each_is_fetched_once_and_handed_over(asked: DockerfileRequest, tmp_path: Path) -> None:
+    fetched: list[ImageRequest] = []
+    asked.dockerfile.write_bytes(b"FROM oci:a\nFROM docker://b\nFROM oci:a\n# \xff\n")
+    (tmp_path / "Dockerfile.dockerignore").write_text("x")
+
+    def fetch(request: ImageRequest) -> ImageSource:
+        fetched.append(request)
+        return source(request)
+
+    ready = with_renamed_bases(asked, fetch, lambda image: image.reference.transport.upper(), tmp_path / "out")
+    assert ready == replace(asked, dockerfile=tmp_path / "out" / "Dockerfile")
+    assert ready.dockerfile.read_bytes() == b"FROM OCI\nFROM DOCKER\nFROM OCI\n# \xff\n"
+    assert (tmp_path / "out" / "Dockerfile.dockerignore").read_text() == "x"
+    references = [ImageReference("oci", "a"), ImageReference("docker", "//b")]
+    assert fetched == [ImageRequest(reference, AMD64, "/base") for reference in references]
+
+
+def test_without_any_the_request_stays_as_it_is(asked: DockerfileRequest, tmp_path: Path) -> None:
+    asked.dockerfile.write_text("FROM nginx\n")
+    assert with_renamed_bases(asked, source, str, tmp_path / "out") is asked
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_dockerfile_that_can_not_be_read(asked: DockerfileRequest, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"can't read .*/Dockerfile: No such file"):
+        with_renamed_bases(asked, source, str, tmp_path / "out")

@@ -19,12 +19,14 @@ from fledge.sources import DockerfileRequest, ImageSource
 from fledge.testing import builders
 from fledge.testing.builders import eventually, read, request
 from fledge.testing.builds import Log, context
+from fledge.testing.images import Blobs, tar
 from fledge.testing.oracles import run
-from fledge.testing.project import Project
+from fledge.testing.project import PLATFORM, Project
 from fledge.values import Platform
 from fledge_builder_docker import driver
 from fledge_builder_docker.client import BUILDX, BUILT_IN, CLASSIC, Client, command, without_buildx
 from fledge_builder_docker.steps import ClassicSteps
+from fledge_transport_archive.driver import OciLayout
 
 pytestmark = pytest.mark.xdist_group("dockerd")
 
@@ -84,7 +86,9 @@ def build(tmp_path: Path, environ: dict[str, str], log: Log) -> BuildContext:
 
 
 def image(build: BuildContext, asked: DockerfileRequest) -> ImageSource:
-    return driver.Docker("docker", NoOptions(), build).build_image(asked)
+    docker = driver.Docker("docker", NoOptions(), build)
+    docker.fetch_base = lambda base: OciLayout("oci", NoOptions(), build).fetch_image(base)
+    return docker.build_image(asked)
 
 
 def left(host: str) -> str:
@@ -116,7 +120,7 @@ def test_a_secret(build: BuildContext, tmp_path: Path, environ: dict[str, str]) 
     if docker._client() is CLASSIC:
         assert docker.obstacle(asked) == "secrets take BuildKit, and there is no docker buildx"
         return
-    made = docker.build_image(asked)
+    made = image(build, asked)
     assert read(made, "/seen") == b"seen hush\n"
     assert not read(made, "/run/secrets/token")
 
@@ -133,6 +137,24 @@ def test_another_platform(build: BuildContext, tmp_path: Path) -> None:
     arm = Platform.parse("linux/arm64")
     made = image(build, request(tmp_path / "c", "FROM scratch\nCOPY file /file\n", platform=arm))
     assert made.config.platform.architecture == "arm64"
+
+
+def test_base_images_that_fledge_fetches(build: BuildContext, host: str, tmp_path: Path) -> None:
+    """From layouts here, which the engine knows nothing of; one of them twice."""
+    blobs = Blobs()
+    one = blobs.image(tar({"etc/one": b"1\n"}), tar({"etc/two": b"2\n"}), platform=PLATFORM, config={"Env": ["A=1"]})
+    other = blobs.image(tar({"other": b"3\n"}), platform=PLATFORM)
+    blobs.layout(tmp_path / "base", {"one": one, "other": other})
+    text = (
+        "FROM oci:./base:other AS other\nFROM oci:./base:one AS first\n"
+        "FROM oci:./base:one\nCOPY --from=other /other /etc/three\nCOPY . /context/\n"
+    )
+    made = image(build, request(tmp_path / "c", text))
+    assert [read(made, f"/etc/{name}") for name in ("one", "two", "three")] == [b"1\n", b"2\n", b"3\n"]
+    assert "A=1" in made.config.env
+    assert read(made, "/context/ignored") is None
+    assert left(host) == ""
+    assert not list((tmp_path / "cache" / "tmp").iterdir())
 
 
 def test_what_the_user_has_named_stays(build: BuildContext, host: str, tmp_path: Path) -> None:
@@ -185,10 +207,6 @@ class TestObstacle:
         told = self.told(tmp_path, {**os.environ, "DOCKER_HOST": f"unix://{tmp_path}/none"})
         assert told is not None
         assert re.search(rf"to the Docker daemon at unix://{tmp_path}/none$", told)
-
-    def test_a_base_that_the_engine_does_not_know(self, tmp_path: Path, host: str) -> None:
-        told = self.told(tmp_path, {**os.environ, "DOCKER_HOST": host}, "FROM oci:./layout:1\n")
-        assert told == "the Docker Engine can't fetch the base image oci:./layout:1"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from typing import ClassVar, Final
 
 from fledge import tools
 from fledge.errors import BuildError, FledgeError
-from fledge.image.bases import base_with_transport
+from fledge.image.bases import with_renamed_bases
+from fledge.image.layout import write_layout
 from fledge.kinds import Builder
 from fledge.options import NoOptions, Options
 from fledge.sources import DockerfileRequest, ImageReference, ImageRequest, ImageSource
@@ -35,9 +36,6 @@ class Buildah(Builder):
         """See Builder.obstacle."""
         if any("," in str(path) for path in request.secrets.values()):
             return "the path of a secret has a comma, which ends it for buildah"
-        base = base_with_transport(request.dockerfile)
-        if base is not None and base.startswith(("oci:./", "oci:../")):
-            return f"buildah makes a name of the path in {base}, which may not begin with a dot"
         try:
             self._run("buildah", "--version")
             if os.geteuid() == 0:
@@ -66,14 +64,22 @@ class Buildah(Builder):
         ):
             folder = part.folder()
             clean_up(str(folder))
+
+            def hand(image: ImageSource) -> str:
+                # buildah makes a name of the whole path, and not every path is one.
+                name = f"base-{image.digest.hex}"
+                if not (folder / name).exists():
+                    write_layout(image, folder / name)
+                return f"oci:{name}"
+
+            ready = with_renamed_bases(request, self.fetch_base, hand, folder)
             tools.follow(
-                [*(_CONFINED if root else ()), *command(request, str(folder))],
+                [*(_CONFINED if root else ()), *command(ready, str(folder))],
                 context.progress,
                 context.progress.info,
                 what="buildah",
                 environ={**context.environ, "TMPDIR": str(folder)},
-                # `FROM oci:./layout` is relative to it.
-                cwd=request.base_dir,
+                cwd=str(folder),
             )
             archive = ImageReference("docker-archive", _ARCHIVE)
             transport = DockerArchive(archive.transport, NoOptions(), context)

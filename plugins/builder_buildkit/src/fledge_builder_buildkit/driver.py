@@ -9,12 +9,13 @@ from typing import ClassVar, Final
 
 from fledge import tools
 from fledge.errors import FledgeError
+from fledge.image.bases import with_renamed_bases
 from fledge.kinds import Builder
 from fledge.options import NoOptions, Options
 from fledge.sources import DockerfileRequest, ImageReference, ImageRequest, ImageSource
 from fledge_transport_archive.driver import OciArchive
 
-from fledge_builder_buildkit.bases import hand_over
+from fledge_builder_buildkit.bases import Layouts
 
 DEFAULT_ADDRESS: Final = "unix:///run/buildkit/buildkitd.sock"
 """Where buildkitd listens when nothing else is said."""
@@ -48,9 +49,10 @@ class Buildkit(Builder):
         ):
             folder = part.folder()
             clean_up(str(folder))
-            ready, bases = hand_over(request, self.fetch_base, folder)
+            bases = Layouts(folder)
+            ready = with_renamed_bases(request, self.fetch_base, bases.hand, folder)
             tools.follow(
-                command(ready, self._address, bases),
+                command(ready, self._address, bases.flags),
                 context.progress,
                 context.progress.info,
                 what="buildctl",

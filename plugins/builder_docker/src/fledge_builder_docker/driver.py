@@ -9,12 +9,13 @@ from typing import ClassVar, Final
 
 from fledge import tools
 from fledge.errors import BuildError, FledgeError
-from fledge.image.bases import base_with_transport
+from fledge.image.bases import with_renamed_bases
 from fledge.kinds import Builder
 from fledge.options import NoOptions, Options
 from fledge.sources import DockerfileRequest, ImageReference, ImageRequest, ImageSource
 from fledge_transport_archive.driver import DockerArchive
 
+from fledge_builder_docker.bases import write_archive
 from fledge_builder_docker.client import BUILDX, CLASSIC, Client, command, without_buildx
 from fledge_builder_docker.steps import ClassicSteps
 
@@ -50,36 +51,36 @@ class Docker(Builder):
             return error.message
         if request.secrets and client is CLASSIC:
             return "secrets take BuildKit, and there is no docker buildx"
-        if (base := base_with_transport(request.dockerfile)) is not None:
-            return f"the Docker Engine can't fetch the base image {base}"
         return None
 
     def build_image(self, request: DockerfileRequest) -> ImageSource:
         """See Builder.build_image."""
         client = self._client()
-        # A name of our own: what is removed then is it, and never a name that the user gave to the same image.
-        name = f"fledge-build-{secrets.token_hex(8)}"
         context = self.context
         with (
             tools.afterwards(_REMOVE, context.progress, environ=context.environ) as clean_up,
+            tools.afterwards(("rm", "-rf"), context.progress, environ=context.environ) as remove,
             context.store.part("docker-build") as part,
         ):
-            clean_up(name)
-            self._run(client, command(client, request, name), clean_up)
+            folder = part.folder()
+            remove(str(folder))
+
+            def load(image: ImageSource) -> str:
+                name = _name("base", clean_up)
+                write_archive(image, name, folder / name)
+                self._follow("image", "load", "--input", str(folder / name))
+                return name
+
+            ready = with_renamed_bases(request, self.fetch_base, load, folder)
+            name = _name("build", clean_up)
+            self._build(client, command(client, ready, name), clean_up)
             with context.progress.stage("image from Docker"):
-                tools.follow(
-                    ["docker", "image", "save", name],
-                    context.progress,
-                    context.progress.info,
-                    what="docker image save",
-                    stdout=part.fd,
-                    environ=context.environ,
-                )
+                self._follow("image", "save", name, stdout=part.fd)
             archive = ImageReference("docker-archive", part.path.name)
             transport = DockerArchive(archive.transport, NoOptions(), context)
             return transport.fetch_image(ImageRequest(archive, request.platform, str(part.path.parent)))
 
-    def _run(self, client: Client, argv: Sequence[str], clean_up: Callable[[str], None]) -> None:
+    def _build(self, client: Client, argv: Sequence[str], clean_up: Callable[[str], None]) -> None:
         context = self.context
         tell = context.progress.info
         if client is CLASSIC:
@@ -87,6 +88,17 @@ class Docker(Builder):
             tell = ClassicSteps(there, clean_up, tell).line
         environ = {**context.environ, **client.environ}
         tools.follow(argv, context.progress, tell, what="docker build", environ=environ)
+
+    def _follow(self, *words: str, stdout: int | None = None) -> None:
+        context = self.context
+        tools.follow(
+            ["docker", *words],
+            context.progress,
+            context.progress.info,
+            what=f"docker {words[0]} {words[1]}",
+            stdout=stdout,
+            environ=context.environ,
+        )
 
     def _ids(self, *words: str) -> Sequence[str]:
         argv = ["docker", *words, "--all", "--quiet"]
@@ -106,3 +118,10 @@ class Docker(Builder):
         except FledgeError:
             return without_buildx(str(told["Client"]["Version"]))
         return BUILDX
+
+
+def _name(what: str, clean_up: Callable[[str], None]) -> str:
+    """A name of our own: what is removed then is it, and never a name that the user gave to the same image."""
+    name = f"fledge-{what}-{secrets.token_hex(8)}"
+    clean_up(name)
+    return name
