@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from fledge_fs_xfs.allocator import Run
 from fledge_fs_xfs.bmap import Extent, contiguous
 from fledge_fs_xfs.checksum import seal
 from fledge_fs_xfs.dahash import hash_names
@@ -70,6 +71,12 @@ class Shape(NamedTuple):
     def blocks(self) -> int:
         """All of them."""
         return self.data + self.leaves + self.nodes + self.free
+
+    @property
+    def spaces(self) -> list[Run]:
+        """Where they stand in the directory, and how many in each place."""
+        spaces = [(0, self.data), (_LEAF_BASE, self.nodes + self.leaves), (_FREE_BASE, self.free)]
+        return [space for space in spaces if space[1]]
 
 
 ONE_BLOCK = Shape(1, 0, 0, 0)

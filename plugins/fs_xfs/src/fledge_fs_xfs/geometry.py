@@ -32,13 +32,13 @@ FIRST_CHUNK = -(-HEAD // CHUNK_BLOCKS) * CHUNK_BLOCKS
 """Chunks of inodes are aligned; the root inode is expected in the first one that is possible."""
 
 SMALLEST = 300 << 20 >> 12
-"""mkfs.xfs refuses less than 300 MiB from 5.19 on, and xfs_growfs was never tried below."""
+"""mkfs.xfs refuses less than 300 MiB from 5.19 on: nobody tries smaller filesystems any more."""
 _GROUPS = 4
 """As mkfs.xfs divides a disk: for parallel allocation, and xfs_repair wants two superblocks at least."""
 _MAX_GROUP = (1 << 28) - 1
 """Just below 1 TiB."""
 _MAX_BLOCKS = 1 << 40
-"""4 PiB: far more than any disk, and inode numbers still fit into the 32 bits that small folders have for them."""
+"""4 PiB: far more than any disk."""
 _LOG_SHARE = 2048
 _LEAST_LOG = 64 << 20 >> 12
 _MOST_LOG = 521_728

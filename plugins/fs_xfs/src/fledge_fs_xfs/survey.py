@@ -167,12 +167,9 @@ def _measure(tree: Tree, found: Survey, digest: hashlib._Hash) -> None:
                 metadata += most_tree_blocks(runs, room)
                 data += sum([count for _, count in runs])
         elif isinstance(inode, Directory):
-            listing = found.listings[index]
-            if _size_inside(listing) > room:
-                shape = _shape(tree, inode, listing)
-                found.shapes[index] = shape
-                spaces = [(0, shape.data), (0, shape.leaves + shape.nodes), (0, shape.free)]
-                metadata += shape.blocks + most_tree_blocks(spaces, room)
+            if _size_inside(found.listings[index]) > room:
+                shape = found.shapes[index] = _shape(tree, inode, found.listings[index])
+                metadata += shape.blocks + most_tree_blocks(shape.spaces, room)
         elif isinstance(inode, Symlink):
             size = len(inode.target)
             if size > MAX_SYMLINK:
@@ -180,12 +177,7 @@ def _measure(tree: Tree, found: Survey, digest: hashlib._Hash) -> None:
             metadata += size > room
             digest.update(inode.target)
         elif isinstance(inode, Device):
-            if inode.major > MAX_MAJOR or inode.minor > MAX_MINOR:
-                raise BuildError(
-                    f"{_path(tree, inode)} is the device {inode.major}:{inode.minor}; "
-                    f"xfs holds {MAX_MAJOR}:{MAX_MINOR} at most"
-                )
-            device = inode.major << DEVICE_MINOR_BITS | inode.minor
+            device = _device(tree, inode)
         if links[index] > MAX_LINKS:
             raise BuildError(f"{_path(tree, inode)} has {links[index]} hard links; xfs holds {MAX_LINKS}")
         mtime = min(max(inode.mtime, TIME_MIN), TIME_MAX) - TIME_MIN
@@ -195,6 +187,14 @@ def _measure(tree: Tree, found: Survey, digest: hashlib._Hash) -> None:
     digest.update(b"".join(identities))
     found.metadata_blocks = metadata
     found.data_blocks = data
+
+
+def _device(tree: Tree, inode: Device) -> int:
+    if inode.major > MAX_MAJOR or inode.minor > MAX_MINOR:
+        raise BuildError(
+            f"{_path(tree, inode)} is the device {inode.major}:{inode.minor}; xfs holds {MAX_MAJOR}:{MAX_MINOR} at most"
+        )
+    return inode.major << DEVICE_MINOR_BITS | inode.minor
 
 
 def _parse(tree: Tree, inode: Inode) -> list[xattrs.Attribute]:

@@ -54,6 +54,8 @@ class Writer:
         self._table = InodeTable(target, shape, found.uuid)
         root, *numbers = islice(shape.inode_numbers(), found.inode_count)
         self._numbers = [root, *numbers[RESERVED:]]
+        # What stands in an inode has 32 bits for a number; these stand in the first blocks of the image.
+        assert self._numbers[-1] < 1 << 32
         self._types = [FILE_TYPES[inode.FORMAT] for inode in found.inodes]
         self._copies: list[Copy] = []
 
