@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fledge.testing import builders
-from fledge.testing.oracles import need_tool
+from fledge.testing.oracles import need_root, need_tool
 from fledge.testing.project import Project, site_packages
 from fledge.testing.venvs import NOBODY, Venv, need_unprivileged_user
 
@@ -165,6 +165,26 @@ def test_a_mode_that_is_none(project: Project) -> None:
     project.environ["FLEDGE_BUILDKIT_MODE"] = "embeded"
     said = project.run("build", ".", "--agent", "none", code=2).stderr
     assert "FLEDGE_BUILDKIT_MODE is 'embeded'; allowed: embedded, daemon, docker, buildah\n" in said
+
+
+@pytest.mark.parametrize("strategy", ["oci_rootfs", "initramfs"])
+def test_a_builder_around_another_program_gets_its_base_image_from_us(
+    project: Project, dockerfile: Path, strategy: str
+) -> None:
+    need_root()
+    need_tool("buildah")
+    dockerfile.write_text("FROM oci:./image:latest\nCOPY fresh /srv/\n")
+    (project.folder / "fresh").write_text("fresh\n")
+    (project.folder / "fledge.toml").write_text(
+        f'version = "1"\nstrategy = "{strategy}"\n[agent]\nsource_strategy = "none"\n'
+        '[source]\ndockerfile = "./Dockerfile"\nbuilder = "buildah"\n'
+        + ("[initramfs]\nbusybox = false\n" if strategy == "initramfs" else "")
+    )
+    artifact = project.build()["artifact"]
+    assert project.cat(artifact, "/etc/motd") == b"welcome\n"
+    assert project.cat(artifact, "/srv/fresh") == b"fresh\n"
+    assert project.inside(artifact)["/usr/bin/app"]["mode"] == "4755"
+    assert project.leftovers() == []
 
 
 def test_buildah_without_root(installed: Venv, public: Path) -> None:
