@@ -13,6 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from fledge import drivers
 from fledge.testing.project import site_packages
 from fledge.testing.shared import once
 
@@ -30,10 +31,10 @@ DEAR = (
 )
 """Checks that take long, and that run for those drivers only that are to fail them."""
 
-CHECKS = """
+CHECKS = {
+    "filesystem": """
 from fledge.testing.conformance.filesystem import FilesystemConformance
 from fledge.testing.conformance.traits import Limit, links_of
-from fledge.tree.inode import File
 
 
 class Checks(FilesystemConformance):
@@ -51,7 +52,78 @@ class Quick(Checks):
         for name in [name for name, file in files.items() if file.content.size > 8192]:
             del files[name]
         return tree
-"""
+""",
+    "agent": """
+import pytest
+from fledge.testing.conformance.agent import AgentConformance
+
+
+class Checks(AgentConformance):
+    checksum_option = "checksum"
+
+    @pytest.fixture
+    def offer(self, tmp_path):
+        def offer(binary):
+            if binary is not None:
+                (tmp_path / "agent").write_bytes(binary)
+            return {"path": "agent"}
+
+        return offer
+""",
+    "transport": """
+import pytest
+from fledge.testing.conformance.transport import TransportConformance
+
+
+class Checks(TransportConformance):
+    @pytest.fixture
+    def publish(self, tmp_path):
+        def publish(blobs, top):
+            for digest, data in blobs.by_digest.items():
+                (tmp_path / digest).write_bytes(data)
+            if top is not None:
+                (tmp_path / "top").write_text(top["digest"])
+            return str(tmp_path)
+
+        return publish
+""",
+    "strategy": """
+from fledge.testing.conformance.strategy import StrategyConformance
+
+
+class Checks(StrategyConformance):
+    pass
+""",
+    "builder": """
+from fledge.testing.conformance.builder import BuilderConformance
+
+
+class Checks(BuilderConformance):
+    pass
+""",
+    "vmm": """
+from fledge.testing.conformance.vmm import VmmConformance
+
+
+class Checks(VmmConformance):
+    pass
+""",
+    "extension": """
+from fledge.testing.conformance.extension import ExtensionConformance
+
+
+class Checks(ExtensionConformance):
+    pass
+""",
+}
+"""How the drivers of each kind are checked."""
+
+MODULES = {"strategy": "strategies"}
+
+
+def module_of(kind: str) -> str:
+    """The module of a kind's broken drivers."""
+    return f"broken_{MODULES.get(kind, f'{kind}s')}"
 
 
 def expected(path: Path) -> Mapping[str, frozenset[str]]:
@@ -67,7 +139,7 @@ def expected(path: Path) -> Mapping[str, frozenset[str]]:
     return found
 
 
-FILESYSTEMS = expected(BROKEN / "broken_filesystems.py")
+DRIVERS = {kind: expected(BROKEN / f"{module_of(kind)}.py") for kind in CHECKS}
 
 
 def tutorial() -> str:
@@ -78,25 +150,31 @@ def tutorial() -> str:
     return found[1]
 
 
-def checks_of(driver: str) -> str:
+def checks_of(kind: str, driver: str) -> str:
     """The test class of a driver."""
-    wanted = {check.partition("[")[0] for check in FILESYSTEMS[driver]}
-    # Another process packs the whole hard tree.
-    base = "Checks" if "test_the_same_bytes_in_another_environment" in wanted else "Quick"
+    base = "Checks"
+    left_out: list[str] = []
+    if kind == "filesystem":
+        wanted = {check.partition("[")[0] for check in DRIVERS[kind][driver]}
+        left_out = [check for check in DEAR if check not in wanted]
+        # Another process packs the whole hard tree.
+        base = "Checks" if "test_the_same_bytes_in_another_environment" in wanted else "Quick"
     lines = [f"class Test{driver}({base}):", f'    name = "{driver.lower()}"']
-    lines += [f"    {check} = None" for check in DEAR if check not in wanted]
-    return "\n\n" + "\n".join(lines) + "\n"
+    return "\n\n" + "\n".join([*lines, *(f"    {check} = None" for check in left_out)]) + "\n"
 
 
 def run(folder: Path) -> None:
     """Installs the drivers in `folder`, and runs the kit on them."""
     (folder / "fledge_fs_tar.py").write_text(tutorial())
-    (folder / "broken_filesystems.py").write_text((BROKEN / "broken_filesystems.py").read_text())
-    points = {driver.lower(): f"broken_filesystems:{driver}" for driver in FILESYSTEMS}
-    site_packages(folder, "fledge-fs-broken", {"fledge.filesystems": points})
-    (folder / "test_broken.py").write_text(CHECKS + "".join(map(checks_of, FILESYSTEMS)))
+    points = {}
+    for kind, found in DRIVERS.items():
+        module = module_of(kind)
+        (folder / f"{module}.py").write_text((BROKEN / f"{module}.py").read_text())
+        (folder / f"test_{kind}.py").write_text(CHECKS[kind] + "".join(checks_of(kind, driver) for driver in found))
+        points[drivers.GROUPS[kind]] = {driver.lower(): f"{module}:{driver}" for driver in found}
+    site_packages(folder, "fledge-broken", points)
     argv = [sys.executable, "-m", "pytest", "-q", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    argv += ["-c", os.devnull, "--rootdir", ".", "--junitxml", "results.xml", "test_broken.py"]
+    argv += ["-c", os.devnull, "--rootdir", ".", "--junitxml", "results.xml", *(f"test_{kind}.py" for kind in CHECKS)]
     environ = {**os.environ, "PYTHONPATH": str(folder), "HOME": str(folder / "home")}
     # Hundreds of artifacts are brought to disk, which need not be one.
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -114,14 +192,22 @@ def results() -> Iterator[Path]:
 
 
 @pytest.mark.xdist_group("catches")
-@pytest.mark.parametrize("driver", FILESYSTEMS)
-def test_a_mistake_fails_its_check_and_no_other(results: Path, driver: str) -> None:
+@pytest.mark.parametrize(("kind", "driver"), [(kind, driver) for kind in DRIVERS for driver in DRIVERS[kind]])
+def test_a_mistake_fails_its_check_and_no_other(results: Path, kind: str, driver: str) -> None:
     cases = [
         case
         for case in ElementTree.parse(results / "results.xml").iter("testcase")
-        if case.attrib["classname"].endswith(f".Test{driver}")
+        if case.attrib["classname"] == f"test_{kind}.Test{driver}"
     ]
-    assert len(cases) > 40, (results / "said").read_text()[-3000:]
+    assert len(cases) > 3, (results / "said").read_text()[-3000:]
+    assert [case for case in cases if any(child.tag == "skipped" for child in case)] == [] or kind == "filesystem"
     failed = {case.attrib["name"]: case for case in cases if {"failure", "error"} & {child.tag for child in case}}
     told = {name: "".join(child.text or "" for child in case)[-800:] for name, case in failed.items()}
-    assert set(failed) == FILESYSTEMS[driver], told
+    # A name without a case stands for all cases of a check.
+    expected = {
+        case.attrib["name"]
+        for case in cases
+        if {case.attrib["name"], case.attrib["name"].partition("[")[0]} & DRIVERS[kind][driver]
+    }
+    assert expected or not DRIVERS[kind][driver]
+    assert set(failed) == expected, told

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,13 +71,6 @@ class ExtensionConformance:
                 assert one.wrapper == (name in OWNED), f"{name}: a driver's hook is wrapped, a collecting one is not"
                 assert not one.kwargnames, f"{name}: an argument with a default never gets its value"
         assert implemented, "it implements no hook"
-
-    def test_its_wrappers_are_generators(self) -> None:
-        """With one yield, whose result goes on."""
-        extension = self.load()
-        for name in OWNED:
-            if getattr(self.manager().hook, name).get_hookimpls():
-                assert inspect.isgeneratorfunction(inspect.unwrap(getattr(extension, name)))
 
     def test_its_mappings(self, plan: BuildPlan, tree: Tree) -> None:
         """Absolute host paths, the same each time; the tree is for looking at."""
