@@ -27,13 +27,10 @@ _PATIENCE: Final = 10.0
 _REMOVE: Final = (
     "sh",
     "-c",
-    """for try in 1 2 3 4 5 6 7 8 9 10; do
-        docker container rm --force "$@"
-        docker image rm --force "$@"
-        docker image inspect --format=there "$@" | grep -q there || exit 0
-        sleep 1
-    done
-    exit 1""",
+    "for try in 1 2 3 4 5 6 7 8 9 10; do"
+    ' docker container rm --force "$@"; docker image rm --force "$@";'
+    ' docker image inspect --format=there "$@" | grep -q there || exit 0;'
+    " sleep 1; done; exit 1",
     "sh",
 )
 
