@@ -177,7 +177,7 @@ def mkfs_erofs(name: str, format_: str, folder: Path) -> tuple[float, dict[str, 
     """mkfs.erofs by itself, with clusters as large as ours, and its result brought to disk as ours is."""
     tree = unpacked(name, folder)
     out = folder / "mkfs.img"
-    options = ["-zlz4", "-C65536"] if format_ == "erofs-lz4" else []
+    options = ["-zlz4", "-C131072"] if format_ == "erofs-lz4" else []
     os.sync()
     begin = time.perf_counter()
     subprocess.run(["mkfs.erofs", "--quiet", *options, out, tree], check=True, capture_output=True)
