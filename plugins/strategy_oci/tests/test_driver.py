@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import gzip
-import hashlib
 import io
 import json
 import tarfile
@@ -17,6 +15,7 @@ from fledge.options import NoOptions, Options
 from fledge.plan import BuildPlan, Choice
 from fledge.sources import AgentRequest, DockerfileRequest, FileSource, ImageReference, ImageRequest, ImageSource
 from fledge.testing.builds import Log, context
+from fledge.testing.images import Blobs
 from fledge.tree.content import Content
 from fledge.tree.inode import Directory, File, Inode, Symlink
 from fledge.tree.tree import Tree
@@ -74,38 +73,11 @@ def layer(*members: tuple[str, bytes | str | None]) -> bytes:
 
 def layout(folder: Path, *layers: bytes, **config: Any) -> bytes:
     """Writes an OCI layout, and returns its config document."""
-    blobs = folder / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
-
-    def blob(data: bytes, media_type: str) -> dict[str, Any]:
-        hexdigest = hashlib.sha256(data).hexdigest()
-        (blobs / hexdigest).write_bytes(data)
-        return {
-            "mediaType": f"application/vnd.oci.image.{media_type}",
-            "digest": f"sha256:{hexdigest}",
-            "size": len(data),
-        }
-
-    document = json.dumps(
-        {
-            "architecture": "amd64",
-            "os": "linux",
-            "config": {"Entrypoint": ["/bin/sh"]},
-            "rootfs": {"type": "layers", "diff_ids": [str(Digest.of(data)) for data in layers]},
-            **config,
-        },
-        indent=1,
-    ).encode()
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": blob(document, "config.v1+json"),
-        "layers": [blob(gzip.compress(data), "layer.v1.tar+gzip") for data in layers],
-    }
-    index = {"schemaVersion": 2, "manifests": [blob(json.dumps(manifest).encode(), "manifest.v1+json")]}
-    (folder / "index.json").write_text(json.dumps(index))
-    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    return document
+    blobs = Blobs()
+    top = blobs.image(*layers, **{"config": {"Entrypoint": ["/bin/sh"]}, **config})
+    blobs.layout(folder, {"latest": top})
+    manifest = json.loads(blobs.by_digest[top["digest"]])
+    return blobs.by_digest[manifest["config"]["digest"]]
 
 
 def fetch(tmp_path: Path, strategy: OciRootfs) -> ImageSource:

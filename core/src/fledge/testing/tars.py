@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fledge.image.descriptor import Descriptor
+from fledge.image.documents import OCI_LAYER
 from fledge.store import Store
+from fledge.testing.images import Blobs
 from fledge.tree.ingest import ingest
 from fledge.tree.layer import Layer
 from fledge.values import Digest
@@ -105,37 +105,12 @@ def archive(*members: bytes) -> bytes:
 def add_layer(store: Store, tar: bytes) -> Layer:
     """Takes an uncompressed layer into the store."""
     digest = Digest.of(tar)
-    return ingest(store, Descriptor("application/vnd.oci.image.layer.v1.tar", digest, len(tar)), digest, [tar])
+    return ingest(store, Descriptor(OCI_LAYER, digest, len(tar)), digest, [tar])
 
 
 def write_layout(folder: Path, layers: Sequence[bytes]) -> None:
     """An OCI layout, tag `latest`, of uncompressed layers, lowest first, for tools that are not ours."""
-    blobs = folder / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
-
-    def blob(data: bytes, media_type: str) -> dict[str, object]:
-        hexdigest = hashlib.sha256(data).hexdigest()
-        (blobs / hexdigest).write_bytes(data)
-        return {
-            "mediaType": f"application/vnd.oci.image.{media_type}",
-            "digest": f"sha256:{hexdigest}",
-            "size": len(data),
-        }
-
-    described = [blob(layer, "layer.v1.tar") for layer in layers]
-    config = {
-        "architecture": "amd64",
-        "os": "linux",
-        "config": {},
-        "rootfs": {"type": "layers", "diff_ids": [layer["digest"] for layer in described]},
-    }
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": blob(json.dumps(config).encode(), "config.v1+json"),
-        "layers": described,
-    }
-    entry = blob(json.dumps(manifest).encode(), "manifest.v1+json")
-    entry["annotations"] = {"org.opencontainers.image.ref.name": "latest"}
-    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+    blobs = Blobs()
+    config = blobs.config([str(Digest.of(layer)) for layer in layers], config={})
+    top = blobs.manifest(config, [blobs.add(layer, OCI_LAYER) for layer in layers])
+    blobs.layout(folder, {"latest": top})
