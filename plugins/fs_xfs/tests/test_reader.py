@@ -115,6 +115,7 @@ def fill(top: Path) -> None:
         ("-s", "size=4096"),
         ("-d", "agcount=3", "-i", "sparse=0"),
         ("-l", "sunit=64"),
+        ("-i", "nrext64=1"),
     ],
     ids=lambda options: " ".join(options) or "default",
 )
