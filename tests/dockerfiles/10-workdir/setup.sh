@@ -1,0 +1,3 @@
+mkdir -p root/real
+ln -s real root/link
+echo x > file
