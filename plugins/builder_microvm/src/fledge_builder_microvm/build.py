@@ -134,6 +134,8 @@ class Build:
     def _base(self, stage: Stage) -> StageState:
         given = self.request.build_args
         automatic = platform_arguments(self.request.platform, self.dockerfile.target.name)
+        if self.request.epoch is not None:
+            automatic = {**automatic, "SOURCE_DATE_EPOCH": str(self.request.epoch)}  # As buildx passes it on.
         outer = {**automatic, **self.dockerfile.graph.arguments}
         if isinstance(stage.base, int):
             return self._states[stage.base].child()

@@ -229,7 +229,10 @@ class _Parser:
         if not self._rest:
             self._fail("nothing follows it")
         mounts = tuple(self._mount(text) for text in flags.get("mount", ()))
-        return ins.Run(*self._common(), self._command(), self._line.heredocs, mounts, network)
+        command = self._command()
+        if command.shell is None and not command.argv:
+            self._fail("the exec form is empty")
+        return ins.Run(*self._common(), command, self._line.heredocs, mounts, network)
 
     def _mount(self, text: str) -> Mapping[str, str]:
         """`type=cache,target=/x`: comma-separated as CSV is, names in any case."""

@@ -45,14 +45,16 @@ class StageBuilder:
         self._scope = state.scope
         self._words = build.dockerfile.words
         self._settler = RunSettler(build.request, self._words, self._origin)
-        self._number = 0
+        self._number = self._total = 0
 
     def run(self) -> None:
         """All of them, the triggers of the base image first. Raises BuildError with the line."""
+        place = f"{self._stage.start.place}: ONBUILD"
+        triggered = [parse_trigger(trigger, place) for trigger in self._config.take_triggers()]
+        instructions = [*triggered, *self._stage.instructions]
+        self._total = 1 + len(instructions)
         self._log(self._stage.start)
-        for trigger in self._config.take_triggers():
-            self._do(parse_trigger(trigger, f"{self._stage.start.place}: ONBUILD"))
-        for instruction in self._stage.instructions:
+        for instruction in instructions:
             self._do(instruction)
 
     def _do(self, instruction: ins.Instruction) -> None:
@@ -67,8 +69,7 @@ class StageBuilder:
         self._number += 1
         several = len(self._build.dockerfile.graph.stages) > 1
         stage = f"{self._stage.name}: " if several else ""
-        total = len(self._stage.instructions) + 1
-        self._build.context.progress.info(f"{stage}step {self._number}/{total} {instruction.text}{outcome}")
+        self._build.context.progress.info(f"{stage}step {self._number}/{self._total} {instruction.text}{outcome}")
 
     def _expand(self, text: str) -> str:
         return self._words.expand(text, self._scope.variables)

@@ -145,6 +145,7 @@ def test_a_trigger_with_a_heredoc_comes_back_as_it_was() -> None:
         ("RUN --security=insecure a", "RUN: --security is not supported"),
         ("RUN --network=host a", "RUN: --network=host; default and none are allowed"),
         ("RUN --mount=type=cache,target=/x", "RUN: nothing follows it"),
+        ("RUN []", "RUN: the exec form is empty"),
         ("CMD [1]", "CMD: the exec form is a list of strings"),
         ("SHELL /bin/sh", "SHELL: '/bin/sh'; expected a list"),
         ("SHELL []", "SHELL: '\\[\\]'; expected a list"),

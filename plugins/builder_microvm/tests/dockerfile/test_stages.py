@@ -73,6 +73,11 @@ def test_config(project: Project, rows: str, expected: dict[str, object]) -> Non
     assert config == {"Env": [f"PATH={PATH}"], "WorkingDir": "/", **expected}
 
 
+def test_source_date_epoch_is_an_argument(project: Project) -> None:
+    text = "FROM scratch\nARG SOURCE_DATE_EPOCH\nENV a=$SOURCE_DATE_EPOCH\n"
+    assert (project.build(text).env["a"], project.build(text, epoch=77).env["a"]) == ("", "77")
+
+
 def test_the_author(project: Project) -> None:
     assert project.build("FROM scratch\nMAINTAINER me <me@example.org>\n").document["author"] == "me <me@example.org>"
 
@@ -186,6 +191,13 @@ class TestBases:
         assert built.document["author"] == "them"
         assert [entry["created_by"] for entry in built.document["history"]] == [
             "x", "COPY trigger /triggered", "ENV T=$A", "ENV B=$A",
+        ]  # fmt: skip
+
+    def test_triggers_are_steps(self, project: Project, layout: Path) -> None:
+        project.write("trigger")
+        told = project.build("FROM oci:layout:full\nENV B=1\n").log.texts("info")
+        assert [line for line in told if line.startswith("step")] == [
+            "step 1/4 FROM oci:layout:full", "step 2/4 COPY trigger /triggered", "step 3/4 ENV T=$A", "step 4/4 ENV B=1",
         ]  # fmt: skip
 
     def test_a_trigger_that_fails_is_the_froms(self, project: Project, layout: Path) -> None:
