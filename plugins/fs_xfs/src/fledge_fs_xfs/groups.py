@@ -132,10 +132,12 @@ class _Group:
         inodes, level = self._inode_tree()
         return {
             0: superblock + self._agf() + self._agi(level) + self._free_list(),
-            BNO_ROOT: self._block(BNO_ROOT, BNOBT_MAGIC, 0, [FREE_RECORD.pack(*run) for run in self._free]),
-            CNT_ROOT: self._block(CNT_ROOT, CNTBT_MAGIC, 0, [FREE_RECORD.pack(*run) for run in by_size]),
-            FINO_ROOT: self._block(FINO_ROOT, FINOBT_MAGIC, 0, [r for _, r in self._inode_records(with_free=True)]),
-            REFCOUNT_ROOT: self._block(REFCOUNT_ROOT, REFCOUNTBT_MAGIC, 0, []),
+            BNO_ROOT: self._leaf(BNO_ROOT, BNOBT_MAGIC, [FREE_RECORD.pack(*run) for run in self._free]),
+            CNT_ROOT: self._leaf(CNT_ROOT, CNTBT_MAGIC, [FREE_RECORD.pack(*run) for run in by_size]),
+            FINO_ROOT: self._leaf(
+                FINO_ROOT, FINOBT_MAGIC, [record for _, record in self._inode_records(with_free=True)]
+            ),
+            REFCOUNT_ROOT: self._leaf(REFCOUNT_ROOT, REFCOUNTBT_MAGIC, []),
             **inodes,
         }
 
@@ -219,30 +221,25 @@ class _Group:
     def _first_inode(self, chunk: int) -> int:
         return (self._start + chunk * CHUNK_BLOCKS) << INODES_PER_BLOCK_BITS
 
+    def _leaf(self, at: int, magic: bytes, records: Sequence[bytes]) -> bytes:
+        """A B+tree of one block."""
+        return self._block(at, magic, 0, len(records), b"".join(records))
+
     def _node(
         self, at: int, magic: bytes, level: int, items: Sequence[tuple[int, bytes]], left: int, right: int
     ) -> bytes:
         """A block of a B+tree. `items`: keys, and with each a record or, above the leaves, a block."""
-        parts = [item for _, item in items]
+        body = b"".join([item for _, item in items])
         if level:
-            keys = b"".join([key.to_bytes(4, "big") for key, _ in items])
-            parts.insert(0, keys.ljust(SHORT_NODE_RECORDS * 4, b"\0"))
-        return self._block(at, magic, level, parts, len(items), left, right)
+            body = b"".join([key.to_bytes(4, "big") for key, _ in items]).ljust(SHORT_NODE_RECORDS * 4, b"\0") + body
+        return self._block(at, magic, level, len(items), body, left, right)
 
     def _block(
-        self,
-        at: int,
-        magic: bytes,
-        level: int,
-        parts: Sequence[bytes],
-        count: int | None = None,
-        left: int = NULL,
-        right: int = NULL,
+        self, at: int, magic: bytes, level: int, count: int, body: bytes, left: int = NULL, right: int = NULL
     ) -> bytes:
         sector = (self._number * self._shape.group_blocks + at) * SECTORS_PER_BLOCK
-        count = len(parts) if count is None else count
         head = SHORT_BLOCK.pack(magic, level, count, left, right, sector, 0, self._uuid, self._number, 0)
-        return seal((head + b"".join(parts)).ljust(BLOCK, b"\0"), SHORT_BLOCK_CRC)
+        return seal((head + body).ljust(BLOCK, b"\0"), SHORT_BLOCK_CRC)
 
 
 def _gaps(used: Sequence[Run], first: int, length: int) -> list[Run]:
