@@ -222,13 +222,15 @@ def test_xfs_db_reads_it(pack: Pack, hard: Make) -> None:
 HEADERS = ("superblock", "agf", "agi", "agfl")
 ROOTS = ("bnobt", "cntbt", "inobt", "finobt", "refcountbt")
 FILES = {
-    "a folder of one block": ("/names", "u3.bmx[0].startblock"),
-    "entries": ("/many", "u3.bmx[0].startblock"),
-    "index": ("/many", "u3.bmx[1].startblock"),
-    "free index": ("/many", "u3.bmx[2].startblock"),
-    "extents": ("/holes/many", "u3.bmbt.ptrs[1]"),
-    "attributes": ("/xattrs/large", "a.bmx[0].startblock"),
-    "symlink": ("/links/s1023", "u3.bmx[0].startblock"),
+    "a folder of one block": ("/names", "u3.bmx[0].startblock", 0),
+    "entries": ("/many", "u3.bmx[0].startblock", 3),
+    "node": ("/many", "u3.bmx[1].startblock", 0),
+    "leaf": ("/many", "u3.bmx[1].startblock", 1),
+    "free index": ("/many", "u3.bmx[2].startblock", 0),
+    "extents": ("/holes/many", "u3.bmbt.ptrs[1]", 0),
+    "attributes": ("/remote", "a.bmx[0].startblock", 0),
+    "value": ("/remote", "a.bmx[0].startblock", 2),
+    "symlink": ("/links/s1023", "u3.bmx[0].startblock", 0),
 }
 
 
@@ -240,6 +242,7 @@ def test_every_checksum_is_one_that_xfs_repair_checks(pack: Pack, fsck: Fsck, ha
     assert isinstance(holes, Directory)
     content = sparse(120 * BLOCK, *[(i * 2 * BLOCK, b"%d" % i) for i in range(60)])
     holes.entries[b"many"] = File(content, 0o644)
+    tree.root.entries[b"remote"] = File(EMPTY, 0o644, xattrs={b"user.remote": data(6000)})
     image = pack(tree)
     fsck(image)
     if place in HEADERS:
@@ -249,9 +252,9 @@ def test_every_checksum_is_one_that_xfs_repair_checks(pack: Pack, fsck: Fsck, ha
     elif place == "inode":
         at = 16 * BLOCK + 3 * 512
     else:
-        path, field = FILES[place]
+        path, field, behind = FILES[place]
         block = re.findall(r"(?:= |:)(\d+)\b", db(image, f"path {path}", f"p {field}"), re.MULTILINE)[-1]
-        at = int(block) * BLOCK  # In the first group, where both ways to count blocks are the same.
+        at = (int(block) + behind) * BLOCK  # In the first group, where both ways to count blocks are the same.
     with open(image, "r+b") as file:
         file.seek(at + 20)
         old = file.read(1)
