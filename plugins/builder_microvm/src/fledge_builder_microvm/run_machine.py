@@ -166,7 +166,11 @@ def _wait(console: Console, process: subprocess.Popen[bytes]) -> None:
                 raise BuildError(f"the guest's kernel panicked: {text}", transcript=console.tail())
             case Closed():
                 break
-    code = process.wait(_LAST_MOMENT)
+    try:
+        code = process.wait(_LAST_MOMENT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        code = 0
     said = console.errors()
     if complaint is not None:
         full = "the disk of the cache folder may be full" if complaint.startswith(_WRITE_FAILED) else None
