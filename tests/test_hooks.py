@@ -20,7 +20,7 @@ from fledge.plan import BuildPlan, Mapping
 from fledge.sources import AgentRequest, FileSource, Request, Source
 from fledge.testing.builds import context
 from fledge.testing.oracles import mounted, need_root
-from fledge.testing.project import Project, site_packages
+from fledge.testing.project import PROGRAM, Project, site_packages
 from fledge.tree.content import Content
 from fledge.tree.inode import File
 from fledge.tree.tree import Tree
@@ -28,7 +28,7 @@ from fledge.values import GuestPath
 
 
 def build(project: Project, *extensions: tuple[str, object], filesystem: str = "squashfs") -> BuildResult:
-    (project.folder / "agent").write_text("#!/bin/sh\n")
+    (project.folder / "agent").write_bytes(PROGRAM)
     (project.folder / "extra").write_text("extra")
     project.config(
         filesystem, agent='source_strategy = "local"\npath = "agent"', more='[mappings]\n"extra" = "/srv/extra"\n'
@@ -139,13 +139,13 @@ class OtherAgent:
     def fetch_source(self, request: Request) -> Generator[None, Source, Source]:
         source = yield
         if isinstance(source, FileSource):
-            return FileSource(Content.of(b"another"), source.digest, "a mirror")
+            return FileSource(Content.of(PROGRAM + b"another"), source.digest, "a mirror")
         return source
 
 
 def test_an_extension_replaces_a_source(project: Project) -> None:
     artifact = build(project, ("mirror", OtherAgent)).artifact
-    assert project.cat(artifact.path, "/bin/kestrel") == b"another"
+    assert project.cat(artifact.path, "/bin/kestrel") == PROGRAM + b"another"
 
 
 class Note:
