@@ -56,7 +56,6 @@ KNOWN = (
     Known("buildah", "12-archives", "/gz|/mixed|/plain", "gives the folder that an archive is extracted to the owner of the archive's `.`"),
     Known("buildah", "15-escape", "Env", "takes a backslash for the escape character in values, whatever `escape` says"),
     Known("buildah", "", "/etc/(hosts|hostname|resolv.conf)", "leaves the empty files that a step's own were seen at"),
-    Known("buildah", "22-metadata", "/tree/.*", "does all steps in one container, so a hard link to a file of an earlier step stays one"),
     Known("buildah", "24-mounts", "/mnt(/.*)?", "leaves the folders that mounts were seen at"),
 )  # fmt: skip
 
