@@ -128,8 +128,10 @@ def venv(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Venv:
     """Core with its test kit, and a plugin of every kind, made and installed as they stand."""
     folder = tmp_path_factory.mktemp("plugins")
     made = Venv(ROOT, folder / "venv")
-    packages = [new(folder, kind, f"fresh-{kind}") for kind in drivers.GROUPS]
-    made.install(wheels, "fledge[testing]", *(str(folder / package.distribution) for package in packages))
+    made.install(wheels, "fledge[testing]")
+    project = Project(folder, (str(made.fledge),))
+    packages = [project.run("plugin", "new", kind, f"fresh-{kind}").stdout.strip() for kind in drivers.GROUPS]
+    made.install(wheels, *(str(folder / package) for package in packages))
     return made
 
 
