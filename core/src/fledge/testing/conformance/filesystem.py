@@ -22,11 +22,12 @@ from fledge.testing.conformance import guards, packing
 from fledge.testing.conformance.driver import DriverConformance, refusal
 from fledge.testing.conformance.exact import EXACT
 from fledge.testing.conformance.packing import Packed
+from fledge.testing.conformance.special import FOREIGN, failing_tree, held, small_tree
 from fledge.testing.conformance.traits import NAME, Limit, able_tree, unable_tree
 from fledge.testing.oracles import mounted, need_root
 from fledge.testing.trees import EPOCH, SECOND, data, differences
-from fledge.tree.content import Content, MemorySource, Piece
-from fledge.tree.inode import Directory, File, Inode, Symlink
+from fledge.tree.content import Content
+from fledge.tree.inode import Directory, File
 from fledge.tree.tree import Tree
 from fledge.values import Digest, show_path
 from fledge.verify_tree import differences as tree_differences
@@ -36,16 +37,6 @@ _MIB: Final = 1 << 20
 
 ASPECTS: Final = ("entry", "kind", "mode", "owner", "mtime", "xattr", "content", "target", "device", "hard link")
 """Of an inode, as verify_tree tells them."""
-
-FOREIGN: Final[Mapping[str, bytes]] = {
-    "nothing": b"",
-    "zeros": bytes(HEAD),
-    "noise": random.Random(1).randbytes(HEAD),
-    "text": b"the same line again\n" * 5000,
-    "ELF": b"\x7fELF\x02\x01\x01" + bytes(4000),
-    "gzip": b"\x1f\x8b\x08" + bytes(4000),
-}
-"""What is no artifact at all."""
 
 
 class FilesystemConformance(DriverConformance):
@@ -262,7 +253,7 @@ class FilesystemConformance(DriverConformance):
         store = context(tmp_path / "cache").store
         error = BuildError("the layer was cut short")
         with pytest.raises(BuildError) as caught:
-            self.pack(_failing_tree(error), tmp_path / "out", store=store)
+            self.pack(failing_tree(error), tmp_path / "out", store=store)
         assert caught.value is error
         assert guards.contents(tmp_path / "out") == before
         assert list((tmp_path / "cache" / "tmp").glob("*")) == []
@@ -281,7 +272,7 @@ class FilesystemConformance(DriverConformance):
         before = set(threading.enumerate())
         self.pack(self.hard_tree(), tmp_path / "good")
         with pytest.raises(BuildError):
-            self.pack(_failing_tree(BuildError("the layer was cut short")), tmp_path / "bad")
+            self.pack(failing_tree(BuildError("the layer was cut short")), tmp_path / "bad")
         assert guards.left_threads(before) == []
 
     def test_it_writes_nothing_but_the_artifact(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,7 +302,7 @@ class FilesystemConformance(DriverConformance):
 
     def test_a_cut_artifact_is_an_error(self, tmp_path: Path) -> None:
         """Never less than was packed, without a word."""
-        packed = self.pack(_small_tree(self.hard_tree()), tmp_path)
+        packed = self.pack(small_tree(self.hard_tree()), tmp_path)
         size = packed.path.stat().st_size
         sound = _told(packed.differences)  # What is lost without a cut is told elsewhere.
         for length in (size - 1, size * 3 // 4, size // 2, size // 10, 2000, 600, 100, 4):
@@ -322,7 +313,7 @@ class FilesystemConformance(DriverConformance):
 
     def test_a_damaged_artifact_is_an_error_or_a_tree(self, tmp_path: Path) -> None:
         """Whatever the bytes are: a BuildError or a tree, in little time and memory. Bytes from elsewhere are hostile."""
-        packed = self.pack(_small_tree(self.hard_tree()), tmp_path)
+        packed = self.pack(small_tree(self.hard_tree()), tmp_path)
         sound = packed.path.read_bytes()
         randomly = random.Random(4711)
         used = [at for at in range(0, len(sound), 64) if any(sound[at : at + 64])]
@@ -358,56 +349,6 @@ class FilesystemConformance(DriverConformance):
                 return _told(tree_differences(packed.tree, tree, packed.filesystem))
             except BuildError:
                 return None
-
-
-def held(tree: Tree, filesystem: Filesystem) -> Tree:
-    """`tree`, changed into what the driver says that its format holds of it."""
-    for _, inode in list(tree.walk()):
-        if isinstance(inode, Directory) and not filesystem.links_symlinks:
-            for name, below in inode.entries.items():
-                if isinstance(below, Symlink):
-                    inode.entries[name] = Symlink(
-                        below.target, below.mode, below.uid, below.gid, below.mtime, below.xattrs
-                    )
-    done: set[int] = set()
-    for _, inode in list(tree.walk()):
-        if id(inode) not in done:
-            done.add(id(inode))
-            inode.mtime = filesystem.held_mtime(inode.mtime)
-            inode.xattrs = filesystem.held_xattrs(inode.xattrs)
-    return tree
-
-
-class _Failing(MemorySource):
-    """A source that ends before it should."""
-
-    def __init__(self, error: BuildError) -> None:
-        super().__init__(bytes(_MIB))
-        self._error = error
-
-    def view(self, start: int, length: int) -> memoryview:
-        raise self._error
-
-
-def _failing_tree(error: BuildError) -> Tree:
-    """Some MiB that can be read, then a file that can't, then more."""
-    tree = Tree(Directory(0o755))
-    for number in range(3):
-        tree.root.entries[b"%d" % number] = File(Content.of(data(2 * _MIB, number)), 0o644)
-    tree.root.entries[b"1-broken"] = File(Content(_MIB, (Piece(0, _Failing(error), 0, _MIB),)), 0o644)
-    return tree
-
-
-def _small_tree(tree: Tree) -> Tree:
-    """Without large contents: what is broken then is metadata."""
-    for _, inode in list(tree.walk()):
-        if isinstance(inode, Directory):
-            inode.entries = {name: below for name, below in inode.entries.items() if _is_small(below)}
-    return tree
-
-
-def _is_small(inode: Inode) -> bool:
-    return not isinstance(inode, File) or inode.content.size <= 16384
 
 
 def _head(path: Path) -> bytes:
