@@ -85,6 +85,7 @@ class Console:
         self._errors: deque[str] = deque(maxlen=TAIL)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._echo = echo
+        self._panicked = False
         self._threads: list[threading.Thread] = []
 
     def follow(self, process: subprocess.Popen[bytes]) -> None:
@@ -133,8 +134,11 @@ class Console:
     def _take(self, raw: bytes) -> None:
         line = printable(raw)
         if line:
-            self._lines.append(line)
+            # What led to a panic is worth more than its stack trace, which would push it out.
+            if not self._panicked:
+                self._lines.append(line)
             event = event_of(line, silent=self.silent)
+            self._panicked = self._panicked or isinstance(event, Panicked)
             if event is not None:
                 self._events.put(event)
 
