@@ -12,14 +12,14 @@ from fledge.download import download
 from fledge.errors import BuildError
 from fledge.sources import FileSource
 from fledge.tree.content import Content
-from fledge.tree.inode import File
+from fledge.tree.inode import Directory, File
 from fledge.tree.tree import Tree
 from fledge.values import Digest
 
 from fledge_builder_microvm import instructions as ins
 from fledge_builder_microvm.archive import extract, is_archive, read_archive
 from fledge_builder_microvm.changes import Change
-from fledge_builder_microvm.copying import NOTHING, Found, Manner, copy, find_sources, guest_path
+from fledge_builder_microvm.copying import NOTHING, Found, Manner, copy, find_sources, guest_path, is_name
 from fledge_builder_microvm.edit import Edit
 from fledge_builder_microvm.origins import Origin
 from fledge_builder_microvm.owners import find_owner
@@ -66,6 +66,9 @@ class CopyStep:
             (heredoc.name, words.expand_document(heredoc.content, variables) if heredoc.expand else heredoc.content)
             for heredoc in instruction.heredocs
         ]
+        for name, _ in self._documents:
+            if not is_name(name.encode()):
+                raise BuildError(f"the heredoc's name {name!r} can't be a file's")
         self._downloads = {source: self._download(source) for source in self._sources if self._is_remote(source)}
         if self._checksum is not None and not self._downloads:
             raise BuildError("--checksum is for downloads, and no source is one")
@@ -97,12 +100,9 @@ class CopyStep:
             manner = Manner(owner, self._mode, IgnoreRules.of(self._exclude, "--exclude") if self._exclude else NOTHING)
         except ValueError as error:
             raise BuildError(str(error)) from None
-        copied = 0
         for source in self._sources:
             if source in self._downloads:
-                found = [
-                    Found(_file_name(source), File(self._downloads[source].content, _DOWNLOAD_MODE, mtime=self._epoch))
-                ]
+                found = [self._file(_url_name(source), self._downloads[source].content, _DOWNLOAD_MODE)]
             else:
                 found = self._found[source] if source in self._found else self._find(source)
             if len(found) > 1 and not self._into and not self._is_directory(edit):
@@ -111,13 +111,13 @@ class CopyStep:
                 )
             for one in found:
                 self._copy(edit, one, source, manner)
-            copied += len(found)
         for name, text in self._documents:
-            content = Content.of(text.encode("utf-8", "surrogateescape"))
-            document = Found(name.encode(), File(content, 0o644, mtime=self._epoch))
+            document = self._file(name, Content.of(text.encode("utf-8", "surrogateescape")), 0o644)
             copy(edit, document, self._destination, into=self._into, manner=manner)
-            copied += 1
         return edit.changes()
+
+    def _file(self, name: str, content: Content, mode: int) -> Found:
+        return Found(name.encode(), File(content, mode, mtime=self._epoch))
 
     def _copy(self, edit: Edit, found: Found, source: str, manner: Manner) -> None:
         inode = found.inode
@@ -133,8 +133,6 @@ class CopyStep:
         copy(edit, found, self._destination, into=self._into, manner=manner)
 
     def _is_directory(self, edit: Edit) -> bool:
-        from fledge.tree.inode import Directory
-
         return isinstance(edit.at(edit.tree.resolve(self._destination).parts), Directory)
 
     def _is_remote(self, source: str) -> bool:
@@ -147,9 +145,12 @@ class CopyStep:
     def _download(self, url: str) -> FileSource:
         if not self._into and not self._destination.parts:
             raise BuildError(f"{url}: the destination / needs the name of a file")
-        if self._into and not _file_name(url):
-            raise BuildError(f"{url}: it ends without a file's name; give one in the destination")
-        return download(self._context, url, what=url, checksum=self._checksum)
+        if self._into and not is_name(_url_name(url).encode()):
+            raise BuildError(f"{url}: it does not end with a file's name; give one in the destination")
+        found = download(self._context, url, what=url, checksum=self._checksum, warn=False)
+        if self._checksum is None:
+            self._context.progress.warning(f"{url} is used unverified; pin it with --checksum={found.digest}")
+        return found
 
     def _find(self, source: str) -> list[Found]:
         found = find_sources(self._origin, source)
@@ -158,8 +159,8 @@ class CopyStep:
         return found
 
 
-def _file_name(url: str) -> bytes:
-    return unquote(urlsplit(url).path).rpartition("/")[2].encode()
+def _url_name(url: str) -> str:
+    return unquote(urlsplit(url).path).rpartition("/")[2]
 
 
 def _mode(text: str) -> int:

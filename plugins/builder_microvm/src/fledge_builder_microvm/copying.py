@@ -9,7 +9,7 @@ from typing import Final
 
 from fledge.errors import BuildError
 from fledge.tree.inode import Device, Directory, Fifo, File, Inode, Socket, Symlink
-from fledge.values import GuestPath, show_path
+from fledge.values import NAME_MAX, GuestPath, show_path
 
 from fledge_builder_microvm.edit import Edit
 from fledge_builder_microvm.origins import Origin
@@ -35,6 +35,11 @@ class Manner:
     owner: tuple[int, int] | None = None
     mode: int | None = None
     exclude: IgnoreRules = NOTHING
+
+
+def is_name(name: bytes) -> bool:
+    """Whether a directory can have an entry of this name: a URL's or a heredoc's may well be `..`."""
+    return name not in (b"", b".", b"..") and b"/" not in name and b"\0" not in name and len(name) <= NAME_MAX
 
 
 def guest_path(text: str) -> GuestPath:
@@ -106,6 +111,8 @@ def copy(edit: Edit, found: Found, destination: GuestPath, *, into: bool, manner
         copier.entries(found.inode, place)
         return
     if isinstance(edit.at(place), Directory):
+        if not is_name(found.name):
+            raise BuildError(f"{GuestPath(place)} is a directory, and the source has no name for a file in it")
         place = (*place, found.name)
     else:
         edit.make_directories(GuestPath(place[:-1]), *owner)  # Behind a symlink there may be nothing yet.

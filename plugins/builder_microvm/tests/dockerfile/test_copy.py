@@ -90,7 +90,11 @@ def test_owner_and_mode(project: Project, flags: str, expected: tuple[int, int, 
         ("COPY loop/x /", "COPY: 'loop/x' of the build context: /loop/x crosses more than 40 symlinks"),
         ("ADD https://example.org/x.git /x", "ADD: https://example.org/x.git: git repositories can't be added"),
         ("ADD git@example.org:x /x", "ADD: git@example.org:x: git repositories can't be added"),
-        ("ADD https://example.org/ /x/", "ADD: https://example.org/: it ends without a file's name"),
+        ("ADD https://example.org/ /x/", "ADD: https://example.org/: it does not end with a file's name"),
+        ("ADD http://127.0.0.1:1/%2e%2e /x/", "ADD: http://127.0.0.1:1/%2e%2e: it does not end with a file's name"),
+        ("ADD http://127.0.0.1:1/a%00b /x/", "ADD: http://127.0.0.1:1/a%00b: it does not end with a file's name"),
+        ("COPY <<.. /x/\n..", r"COPY: the heredoc's name '\.\.' can't be a file's"),
+        ("COPY <<a/b /x/\na/b", "COPY: the heredoc's name 'a/b' can't be a file's"),
         ("ADD --checksum=sha256:1 f /", "ADD: --checksum: malformed digest"),
         (f"ADD --checksum=sha256:{'0' * 64} f /", "ADD: --checksum is for downloads"),
         ("ADD ftp://example.org/x /", "ADD: 'ftp://example.org/x' is not in the build context"),
@@ -313,7 +317,9 @@ class TestDownloads:
             assert first is not None
             assert second is not None
             assert (first.mode, first.uid, second.mode, second.uid) == (0o600, 0, 0o755, 1)
-            assert "(cached)" in project.build().log.texts("info")[-1]
+            again = project.build()
+            assert "(cached)" in again.log.texts("info")[-1]
+            assert f"{server.url}/z is used unverified; pin it with --checksum=sha256:" in again.log.texts("warning")[1]
             server.behaviour = lambda asked: Answer(body=b"another")
             assert project.build().read("/y") == b"another"
 
@@ -331,6 +337,13 @@ class TestDownloads:
             assert server.paths() == ["/a"], "what the store has is not asked for"
             with pytest.raises(BuildError, match=r"^Dockerfile:3: ADD: .* has the digest sha256:"):
                 project.build(text, build_args={"sum": f"sha256:{'0' * 64}"})
+
+    def test_a_name_that_leads_elsewhere(self, project: Project) -> None:
+        with (
+            serving(lambda asked: Answer(body=b"fetched")) as server,
+            pytest.raises(BuildError, match=r"^Dockerfile:3: ADD: /x is a directory, and the source has no name"),
+        ):
+            project.build(f"FROM scratch\nWORKDIR /x\nADD {server.url}/%2e%2e /x\n")
 
     def test_a_failure_names_the_line(self, project: Project) -> None:
         with (
