@@ -225,6 +225,9 @@ def test_every_kind_of_change_is_as_on_a_plain_filesystem(base: Path, steps, tmp
         del expected[path], found[path]
     assert found.keys() == expected.keys()
     assert {path: (fact, expected[path]) for path, fact in found.items() if fact != expected[path]} == {}
+    # Each change counts: without it the comparison fails.
+    for missing in (Remove(b"gone"), Opaque(b"again"), *(one for one in changes if one.path == b"etc/moded")):
+        assert facts(applied([one for one in changes if one != missing], before)) != facts(applied(changes, before))
     # Nothing more than that: no mount points, nothing that was only looked at.
     paths = {change.path for change in changes}
     assert not {path for path in paths if path.split(b"/")[0] in (b"dev", b"proc", b"sys", b"bin", b"lib")}

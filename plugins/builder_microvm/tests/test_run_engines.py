@@ -24,14 +24,14 @@ FROM scratch
 COPY busybox /bin/busybox
 RUN ["/bin/busybox", "--install", "-s", "/bin"]
 COPY etc /etc/
-RUN mkdir -m 1777 /tmp && mkdir -p /srv/web /opt/a/b && chown web:staff /srv/web && chmod 2770 /srv/web && \
-    echo one >/opt/a/one && ln /opt/a/one /opt/a/two && mkfifo /opt/pipe && mknod /opt/zero c 1 5 && \
-    chmod 4711 /opt/a/one && ln -s nowhere /opt/link && echo "$(printf 'a\nb')" >"/opt/$(printf 'n\nl')"
 ARG ARGUMENT="of the arg"
 ENV VARIABLE="of the env" HOME2=$HOME
-RUN env | grep -v ^SHLVL= | sort >/opt/env; pwd >/opt/pwd; id >/opt/id; umask >/opt/umask; wc -c >/opt/stdin; \
+RUN mkdir -m 1777 /tmp && mkdir -p /srv/web /opt/a/b && chown web:staff /srv/web && chmod 2770 /srv/web && \
+    echo one >/opt/a/one && ln /opt/a/one /opt/a/two && mkfifo /opt/pipe && mknod /opt/zero c 1 5 && \
+    chmod 4711 /opt/a/one && ln -s nowhere /opt/link && echo "$(printf 'a\nb')" >"/opt/$(printf 'n\nl')"; \
+    env | grep -v ^SHLVL= | sort >/opt/env; pwd >/opt/pwd; id >/opt/id; umask >/opt/umask; wc -c >/opt/stdin; \
     test -t 1 && echo terminal >/opt/terminal; ls /dev | grep -v -e core -e console >/opt/dev; \
-    rm -r /opt/a/b /opt/link && mv /opt/a /opt/moved && rm /etc/gone && mkdir /etc/gone && touch /etc/gone/in
+    rm -r /opt/a/b && mv /opt/a /opt/moved && rm /etc/gone && mkdir /etc/gone && touch /etc/gone/in
 RUN --mount=type=bind,from=other,source=/out,target=/mnt/in \
     --mount=type=tmpfs,target=/opt/scratch --mount=type=cache,target=/opt/cache,uid=1000,mode=0750 \
     --mount=type=secret,id=token,mode=0440,gid=50,target=/opt/deep/er/token \
