@@ -168,5 +168,5 @@ def _is_comment(row: str) -> bool:
 
 
 def _split_keyword(text: str) -> tuple[str, str]:
-    keyword, *rest = text.strip().split(None, 1)
+    keyword, *rest = text.strip().split(None, 1) or ("",)
     return keyword, rest[0] if rest else ""

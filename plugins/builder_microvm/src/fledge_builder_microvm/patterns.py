@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 _MAGIC: Final = re.compile(r"[*?\[\\]")
-_LITERAL: Final = frozenset(".+()|{}$^")
 
 
 def has_magic(text: str) -> bool:
@@ -146,7 +145,7 @@ class IgnoreRules:
 
 
 def _ignore_regex(pattern: str) -> str:
-    """moby/patternmatcher's translation: `**` is any number of folders, classes are the regular expression's own.
+    """moby/patternmatcher's translation: `**` is any number of folders.
 
     `**` in front of nothing but plain text is any beginning: `**.md` is all that ends so.
     """
@@ -169,8 +168,9 @@ def _ignore_regex(pattern: str) -> str:
         elif char == "\\":
             out += re.escape(pattern[at : at + 1]) if at < len(pattern) else r"\\"
             at += 1
-        elif char in _LITERAL and not (char == "^" and out.endswith("[")):
-            out += "\\" + char
+        elif char == "[":
+            group, at = _group(pattern, at)
+            out += group
         else:
-            out += char
+            out += re.escape(char)
     return out
