@@ -24,6 +24,7 @@ from fledge.verify_tree import Difference, differences, unreadable
 
 if TYPE_CHECKING:
     from fledge.kinds import Filesystem
+    from fledge.progress import Progress
     from fledge.tree.tree import Tree
 
 
@@ -48,7 +49,7 @@ class Report:
     differences: list[Difference] = field(default_factory=list)
 
 
-def verify(path: Path, original: Original | None = None) -> Report:
+def verify(path: Path, progress: Progress, original: Original | None = None) -> Report:
     """`path`: an artifact, or a manifest.json. `original`: None to see only that everything can be read.
 
     Without a manifest, that which stands beside the artifact and names it counts, if there is one. Raises BuildError
@@ -73,14 +74,16 @@ def verify(path: Path, original: Original | None = None) -> Report:
     if report.manifest is not None:
         report.differences += _of_format(read_manifest(report.manifest), name)
     if original is None:
-        report.differences += unreadable(tree)
+        with progress.stage(f"reading {report.artifact.name}", report.size) as stage:
+            report.differences += unreadable(tree, stage.advance)
         return report
     filesystem, expected_tree = original(name, driver)
     if filesystem.name != name:
         # What a format cuts off (half seconds) is another's difference.
         report.differences.append(Difference(None, "format", filesystem.name, name))
-    else:
-        report.differences += differences(expected_tree, tree, filesystem)
+        return report
+    with progress.stage(f"comparing {report.artifact.name}", report.size) as stage:
+        report.differences += differences(expected_tree, tree, filesystem, stage.advance)
     return report
 
 

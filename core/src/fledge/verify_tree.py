@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -25,6 +25,7 @@ KINDS: Final[dict[type[Inode], str]] = {
     Fifo: "a fifo",
     Socket: "a socket",
 }
+Advance = Callable[[int], None]
 _CHUNK: Final = 1 << 20
 _SHOWN: Final = 16
 
@@ -42,11 +43,13 @@ class Difference:
     found: str
 
 
-def differences(expected: Tree, found: Tree, filesystem: Filesystem) -> Iterator[Difference]:
+def differences(
+    expected: Tree, found: Tree, filesystem: Filesystem, advance: Advance = lambda count: None
+) -> Iterator[Difference]:
     """Every difference, by path. What is missing or too much is told once, without what is below it.
 
     `filesystem`: the driver that packed `expected`; what it says that it does not hold (`held_mtime`, `held_xattrs`,
-    `links_symlinks`) is not expected.
+    `links_symlinks`) is not expected. `advance` is called with the sizes of the files of `found` that were read.
     """
     first_expected: dict[int, bytes] = {}
     first_found: dict[int, bytes] = {}
@@ -68,13 +71,15 @@ def differences(expected: Tree, found: Tree, filesystem: Filesystem) -> Iterator
             if linked != (path, path) and linked[0] == linked[1]:
                 continue  # Compared under its first name.
             yield from _of_inode(path, one, other, filesystem)
+            if isinstance(other, File):
+                advance(other.content.size)
             if isinstance(one, Directory) and isinstance(other, Directory):
                 below.append((path + b"/", one, other))
         stack.extend(reversed(below))
 
 
-def unreadable(tree: Tree) -> Iterator[Difference]:
-    """Reads every byte of every file; tells what can't be read."""
+def unreadable(tree: Tree, advance: Advance = lambda count: None) -> Iterator[Difference]:
+    """Reads every byte of every file; tells what can't be read. `advance` as for `differences`."""
     done: set[int] = set()
     for path, inode in tree.walk():
         if isinstance(inode, File) and id(inode) not in done:
@@ -85,6 +90,7 @@ def unreadable(tree: Tree) -> Iterator[Difference]:
                         pass
             except BuildError as error:
                 yield Difference(path, "content", f"{inode.content.size} bytes", error.message)
+            advance(inode.content.size)
 
 
 def _of_inode(path: bytes, one: Inode, other: Inode, filesystem: Filesystem) -> Iterator[Difference]:

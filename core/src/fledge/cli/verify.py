@@ -18,6 +18,7 @@ from fledge.values import show_path
 
 if TYPE_CHECKING:
     from fledge.kinds import Filesystem
+    from fledge.progress import Progress
     from fledge.tree.tree import Tree
     from fledge.verify import Original, Report
     from fledge.verify_tree import Difference
@@ -57,10 +58,11 @@ def command(
     gc.disable()  # As for a build: two trees, and no cycles.
     from fledge.verify import verify
 
+    progress = terminal.progress()
     original = None
     if config is not None or image is not None:
-        original = _original(terminal, config, manifest, image, agent, platform)
-    report = verify(artifact, original)
+        original = _original(progress, config, manifest, image, agent, platform)
+    report = verify(artifact, progress, original)
     terminal.close()
     if as_json:
         click.echo(json.dumps(_facts(report), indent=2))
@@ -70,7 +72,7 @@ def command(
 
 
 def _original(
-    terminal: Terminal,
+    progress: Progress,
     config: Path | None,
     manifest: Path | None,
     image: str | None,
@@ -97,7 +99,7 @@ def _original(
                 filesystem=name,
                 environ=os.environ,
             )
-        context = BuildContext(Store(default_folder(os.environ)), terminal.progress())
+        context = BuildContext(Store(default_folder(os.environ)), progress)
         return pipeline.merged_tree(plan, context, drivers.extensions())
 
     return merge
