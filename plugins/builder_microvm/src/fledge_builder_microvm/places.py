@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fledge.errors import BuildError
+from fledge.errors import BuildError, FledgeError
 
 from fledge_builder_microvm.words import UnfinishedError
 
@@ -17,7 +17,7 @@ def telling(place: str) -> Iterator[None]:
         yield
     except UnfinishedError as error:
         raise BuildError(f"{place}: {error}") from None
-    except BuildError as error:
+    except FledgeError as error:
         if error.message.startswith(place.partition(" ")[0]):
             raise
         raise BuildError(f"{place}: {error.message}", hint=error.hint, transcript=error.transcript) from error

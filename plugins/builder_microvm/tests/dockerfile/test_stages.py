@@ -135,6 +135,7 @@ def test_copying_from_stages(project: Project) -> None:
         ("FROM scratch\nSTOPSIGNAL 65", "Dockerfile:2: STOPSIGNAL: '65' is not a signal"),
         ("FROM scratch\n\n\nENV a=${b", "Dockerfile:4: ENV: .* in '\\${b'"),
         ("FROM oci:nowhere", "Dockerfile:1: FROM: "),
+        ("FROM docker://UPPER", "Dockerfile:1: FROM: malformed image reference"),
     ],
 )  # fmt: skip
 def test_mistakes(project: Project, text: str, message: str) -> None:
