@@ -159,6 +159,26 @@ def test_case_095_digest_is_of_the_final_bytes_holes_included(tmp_path: Path) ->
         target.discard()
 
 
+def test_case_095_copies_settle_behind_themselves(tmp_path: Path) -> None:
+    """Short runs, one that is longer than what settles at once, and a gap."""
+    data = os.urandom(4096) * 9000
+    source = MemorySource(data)
+    runs = [(0, source, 7, 100), (100, source, 0, len(data)), (64 << 20, source, 50, 9)]
+    settled: list[int] = []
+    seen: list[int] = []
+    target = ArtifactFile(tmp_path / "a")
+    try:
+        target.copy_settling(runs, settled.append, lambda batch: seen.append(sum(run[3] for run in batch)))
+        target.finish(65 << 20)
+        expected = (data[7:107] + data).ljust(64 << 20, b"\0") + data[50:59].ljust(1 << 20, b"\0")
+        assert target.digest.hex == hashlib.sha256(expected).hexdigest()
+        assert sum(settled) == 109 + len(data)
+        assert settled == seen
+        assert max(seen) <= 16 << 20
+    finally:
+        target.discard()
+
+
 def test_case_095_bytes_that_change_after_they_were_settled_count(tmp_path: Path) -> None:
     target = ArtifactFile(tmp_path / "a")
     try:

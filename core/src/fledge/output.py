@@ -6,7 +6,7 @@ import fcntl
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +22,12 @@ IOV_MAX: Final = 1024
 """How many buffers one pwritev(2) takes on Linux."""
 
 _BATCH: Final = 8 << 20
+_SETTLE: Final = 16 << 20
+"""Bytes of content that are copied before the checksum's thread may go on."""
 _GAP: Final = 4096
 _ZEROS: Final = bytes(_GAP)
 
-Run = tuple[int, Source, int, int]
+Copy = tuple[int, Source, int, int]
 """Offset in the artifact, source, start in the source, length."""
 
 
@@ -60,13 +62,13 @@ class ImageFile:
                     written += os.pwrite(self._fd, b"".join(batch)[written:], offset + written)
                 offset += wanted
 
-    def copy(self, runs: Iterable[Run]) -> None:
+    def copy(self, runs: Iterable[Copy]) -> None:
         """Copies runs of sources, by rising offset; gaps of less than 4 KiB between runs are written as zeros.
 
         Gathers many small runs into one pwritev(2), straight from the mapped layers.
         """
         buffers: list[bytes | memoryview] = []
-        held: list[Run] = []
+        held: list[Copy] = []
         begin = at = size = 0
         for run in runs:
             offset, source, start, length = run
@@ -91,7 +93,7 @@ class ImageFile:
         if buffers:
             self._flush(begin, buffers, held)
 
-    def _flush(self, begin: int, buffers: Sequence[bytes | memoryview], held: Sequence[Run]) -> None:
+    def _flush(self, begin: int, buffers: Sequence[bytes | memoryview], held: Sequence[Copy]) -> None:
         self.writev(begin, buffers)
         spans: dict[int, tuple[Source, int, int]] = {}
         for _, source, start, length in held:
@@ -105,6 +107,25 @@ class ImageFile:
 
     def settled(self, end: int) -> None:
         """A promise that no byte before `end` will change any more."""
+
+    def copy_settling(
+        self,
+        runs: Iterable[Copy],
+        advance: Callable[[int], None],
+        before: Callable[[Sequence[Copy]], None] | None = None,
+    ) -> None:
+        """As `copy`, when all else before the last run is final: settles what is copied as it goes.
+
+        `advance` is told how many bytes were copied. `before` sees the runs ahead of that, a few MiB at a time: the copy
+        releases their sources, so what it reads of them is in memory no longer than that.
+        """
+        for batch in _batches(runs):
+            if before is not None:
+                before(batch)
+            self.copy(batch)
+            offset, _, _, length = batch[-1]
+            self.settled(offset + length)
+            advance(sum([run[3] for run in batch]))
 
     def allocate(self, size: int) -> None:
         """Reserves the disk's blocks for all `size` bytes. Raises BuildError when there is no room for them."""
@@ -123,6 +144,30 @@ class ImageFile:
             yield
         except OSError as error:
             raise BuildError(f"can't write {self.path}: {error.strerror}") from error
+
+
+def _batches(runs: Iterable[Copy]) -> Iterator[list[Copy]]:
+    """The same in the same order, long ones in parts: _SETTLE bytes at a time."""
+    batch: list[Copy] = []
+    room = _SETTLE
+    for run in runs:
+        offset, source, start, length = run
+        if length < room:
+            batch.append(run)
+            room -= length
+            continue
+        while length >= room:
+            batch.append((offset, source, start, room))
+            yield batch
+            offset += room
+            start += room
+            length -= room
+            batch, room = [], _SETTLE
+        if length:
+            batch.append((offset, source, start, length))
+            room -= length
+    if batch:
+        yield batch
 
 
 class ArtifactFile(ImageFile):

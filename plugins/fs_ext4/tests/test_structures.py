@@ -1,4 +1,4 @@
-"""The parts on their own: allocator, geometry, hash, extents, xattrs."""
+"""The parts on their own: geometry, hash, extents, xattrs."""
 
 from __future__ import annotations
 
@@ -10,61 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fledge.blocks import Allocator, extents_of
 from fledge.testing.oracles import mounted, need_tool, run
-from fledge.testing.trees import MINIMAL_ACL, acl, differences, sparse
-from fledge.tree.content import EMPTY, Content
+from fledge.testing.trees import MINIMAL_ACL, acl, differences
+from fledge.tree.content import EMPTY
 from fledge.tree.inode import Directory, File
 from fledge.tree.tree import Tree
 from fledge_fs_ext4 import extents, xattrs
-from fledge_fs_ext4.allocator import Allocator
 from fledge_fs_ext4.directory import Index
 from fledge_fs_ext4.dirhash import hash_names
+from fledge_fs_ext4.format import MAX_EXTENT
 from fledge_fs_ext4.geometry import has_backup, plan
 from hypothesis import given
 from hypothesis import strategies as st
 
 Pack = Callable[..., Path]
 Fsck = Callable[[Path], None]
-
-FIXED = ((0, 10), (100, 5), (200, 50))
-
-
-@pytest.mark.parametrize(
-    ("start", "count", "runs"),
-    [
-        (0, 5, [(10, 5)]),
-        (10, 90, [(10, 90)]),
-        (10, 91, [(10, 90), (105, 1)]),
-        (100, 1, [(105, 1)]),
-        (103, 1, [(105, 1)]),
-        (90, 200, [(90, 10), (105, 95), (250, 95)]),
-        (1000, 7, [(1000, 7)]),
-    ],
-)
-def test_the_allocator_goes_around_what_is_fixed(start: int, count: int, runs: list[tuple[int, int]]) -> None:
-    allocator = Allocator(start, FIXED)
-    assert allocator.take(count) == runs
-    assert allocator.used() == runs
-
-
-def test_the_allocator_leaves_a_gap_that_is_too_small_for_a_whole_run() -> None:
-    allocator = Allocator(0, FIXED)
-    assert allocator.take_whole(80) == 10
-    assert allocator.take_whole(30) == 105
-    assert allocator.take_whole(66) == 250
-    assert allocator.used() == [(10, 80), (105, 30), (250, 66)]
-
-
-@given(st.lists(st.integers(1, 60), max_size=12))
-def test_what_is_ahead_begins_where_the_blocks_before_it_end(counts: list[int]) -> None:
-    allocator = Allocator(0, FIXED)
-    behind = allocator.ahead(sum(counts))
-    taken = [
-        block for count in counts for start, length in allocator.take(count) for block in range(start, start + length)
-    ]
-    assert len(set(taken)) == sum(counts)
-    assert all(block < behind.upcoming() for block in taken)
-    assert not any(low <= block < low + length for block in taken for low, length in FIXED)
 
 
 def test_backups_stand_in_groups_0_1_and_powers_of_3_5_and_7() -> None:
@@ -147,23 +108,6 @@ def test_a_leaf_says_that_the_one_before_has_names_of_its_first_hash() -> None:
     assert other in second
 
 
-@pytest.mark.parametrize(
-    ("content", "runs"),
-    [
-        (EMPTY, []),
-        (Content.of(b"x"), [(0, 1)]),
-        (Content.of(bytes(8192)), [(0, 2)]),
-        (sparse(1 << 20), []),
-        (sparse(1 << 20, (4095, b"ab")), [(0, 2)]),
-        (sparse(1 << 20, (4096, b"a"), (8191, b"b")), [(1, 1)]),
-        (sparse(1 << 20, (0, b"a"), (4096, b"b"), (12288, b"c")), [(0, 2), (3, 1)]),
-        (sparse(1 << 20, (5000, b""), (8192, b"x")), [(2, 1)]),
-    ],
-)
-def test_runs_of_data(content: Content, runs: list[tuple[int, int]]) -> None:
-    assert extents.data_runs(content) == runs
-
-
 @given(st.lists(st.tuples(st.integers(1, 100_000), st.integers(1, 70_000)), max_size=40), st.integers(10, 2_000_000))
 def test_an_extent_tree_never_takes_more_blocks_than_were_set_aside(gaps: list[tuple[int, int]], start: int) -> None:
     shape = plan(3_000_000, 3_000_000, 0, journal=False)
@@ -172,7 +116,7 @@ def test_an_extent_tree_never_takes_more_blocks_than_were_set_aside(gaps: list[t
     for gap, count in gaps:
         runs.append((at + gap, count))
         at += gap + count
-    placed = [each for logical, count in runs for each in extents.split(logical, allocator.take(count))]
+    placed = [each for logical, count in runs for each in extents_of(logical, allocator.take(count), MAX_EXTENT)]
     blocks: list[bytes] = []
 
     def place(block: bytes) -> int:

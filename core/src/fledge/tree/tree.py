@@ -113,6 +113,10 @@ class Tree:
                     below.append((path + b"/", inode))
             stack.extend(reversed(below))
 
+    def path_of(self, wanted: Inode) -> str:
+        """The first path of an inode of this tree, for messages."""
+        return next(show_path(path) for path, inode in self.walk() if inode is wanted)
+
     def _at(self, path: GuestPath) -> Inode | None:
         inode: Inode | None = self.root
         for part in path.parts:

@@ -7,11 +7,12 @@ from array import array
 from collections.abc import Iterable, Iterator
 from sys import byteorder
 
+from fledge.blocks import Run
+from fledge.output import Copy
+
 from fledge_fs_btrfs.checksum import crc32c
-from fledge_fs_btrfs.contents import Copy
 from fledge_fs_btrfs.format import CHECKSUM, MAX_CHECKSUMS, SECTOR, SECTOR_BITS
 from fledge_fs_btrfs.fs_tree import DataExtent
-from fledge_fs_btrfs.space import Run
 
 _SECTORS = struct.Struct(f"{SECTOR}s")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fledge.blocks import Extent, copies, data_runs
+from fledge.output import Copy
 from fledge.tree.content import Content, Source
 from fledge.tree.inode import Device, File, Inode, Symlink
 
-from fledge_fs_btrfs.contents import Copy, Extent, copies, data_runs
 from fledge_fs_btrfs.format import (
     DIR_INDEX,
     DIR_ITEM,
@@ -139,14 +140,14 @@ class FsTree:
                 return ((0, start, count),)
             wanted = [(0, runs)]
         else:
-            wanted = [(first, self._space.take(count)) for first, count in data_runs(content)]
+            wanted = [(first, self._space.take(count)) for first, count in data_runs(content, SECTOR_BITS)]
         placed: list[Extent] = []
         for first, runs in wanted:
             for start, count in runs:
                 placed.append((first, start, count))
                 self.extents.append((start << SECTOR_BITS, count << SECTOR_BITS, ino, first << SECTOR_BITS))
                 first += count
-        self.copies.extend(copies(content, placed))
+        self.copies.extend(copies(content, placed, SECTOR_BITS))
         return placed
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fledge.blocks import Run
 from fledge.errors import BuildError
 
 from fledge_fs_btrfs.format import (
@@ -26,9 +27,6 @@ from fledge_fs_btrfs.format import (
     STRIPE,
     SYSTEM,
 )
-
-Run = tuple[int, int]
-"""A first sector, of a file or of the image, and how many."""
 
 SYSTEM_START = MIB
 """Nothing is allocated below it (BTRFS_DEVICE_RANGE_RESERVED): boot loaders, and the first superblock."""

@@ -6,6 +6,7 @@ import hashlib
 import struct
 from dataclasses import dataclass, field
 
+from fledge.blocks import data_runs
 from fledge.errors import BuildError
 from fledge.tree.inode import Device, Directory, File, Inode, Symlink
 from fledge.tree.tree import Tree
@@ -13,7 +14,6 @@ from fledge.values import show_path
 
 from fledge_fs_btrfs import links, xattrs
 from fledge_fs_btrfs.checksum import name_hash
-from fledge_fs_btrfs.contents import data_runs
 from fledge_fs_btrfs.format import (
     ENTRY,
     ENTRY_TYPES,
@@ -106,7 +106,7 @@ def _number_inodes(tree: Tree, found: Survey) -> dict[int, list[links.Name]]:
             length = len(name)
             if length > MAX_NAME:
                 raise BuildError(
-                    f"{_path(tree, folder)}: the name {show_path(name)[1:]} has {length} bytes; btrfs holds {MAX_NAME}"
+                    f"{tree.path_of(folder)}: the name {show_path(name)[1:]} has {length} bytes; btrfs holds {MAX_NAME}"
                 )
             size += length
             entry = pack(child, INODE_ITEM, 0, GENERATION, 0, length, ENTRY_TYPES[inode.FORMAT]) + name
@@ -117,7 +117,7 @@ def _number_inodes(tree: Tree, found: Survey) -> dict[int, list[links.Name]]:
                 entry = same + entry
                 if len(entry) > MAX_ITEM:
                     raise BuildError(
-                        f"{_path(tree, folder)}: {show_path(name)[1:]} shares its hash with more names than btrfs holds"
+                        f"{tree.path_of(folder)}: {show_path(name)[1:]} shares its hash with more names than btrfs holds"
                     )
             by_hash[key] = entry
         found.folders[ino] = Folder(2 * size, entries, sorted(by_hash.items()))
@@ -127,11 +127,11 @@ def _number_inodes(tree: Tree, found: Survey) -> dict[int, list[links.Name]]:
 
 def _references(tree: Tree, inode: Inode, names: list[links.Name]) -> list[links.Item]:
     if len(names) > MAX_LINKS:
-        raise BuildError(f"{_path(tree, inode)} has {len(names)} hard links; btrfs holds {MAX_LINKS}")
+        raise BuildError(f"{tree.path_of(inode)} has {len(names)} hard links; btrfs holds {MAX_LINKS}")
     try:
         return links.references(names)
     except OverflowError:
-        raise BuildError(f"{_path(tree, inode)} has more names of one hash than btrfs holds") from None
+        raise BuildError(f"{tree.path_of(inode)} has more names of one hash than btrfs holds") from None
 
 
 def _measure(tree: Tree, found: Survey) -> bytes:
@@ -146,17 +146,17 @@ def _measure(tree: Tree, found: Survey) -> bytes:
             pieces = content.pieces
             size = content.size
             if size > MAX_FILE:
-                raise BuildError(f"{_path(tree, inode)} has {size} bytes; a btrfs file holds {MAX_FILE}")
+                raise BuildError(f"{tree.path_of(inode)} has {size} bytes; a btrfs file holds {MAX_FILE}")
             if size > MAX_INLINE:
                 if len(pieces) == 1 and pieces[0].length == size:
                     sectors = (size + SECTOR - 1) >> SECTOR_BITS
                 else:
-                    sectors = sum(count for _, count in data_runs(content))
+                    sectors = sum(count for _, count in data_runs(content, SECTOR_BITS))
                 total += sectors
         elif isinstance(inode, Symlink):
             size = len(inode.target)
             if size > MAX_SYMLINK:
-                raise BuildError(f"{_path(tree, inode)} points to {size} bytes; a btrfs symlink holds {MAX_SYMLINK}")
+                raise BuildError(f"{tree.path_of(inode)} points to {size} bytes; a btrfs symlink holds {MAX_SYMLINK}")
             described.append(inode.target)
         elif isinstance(inode, Device):
             size = inode.major << 20 | inode.minor
@@ -167,13 +167,9 @@ def _measure(tree: Tree, found: Survey) -> bytes:
                 try:
                     items = known[key] = xattrs.encode(inode.xattrs)
                 except xattrs.Unfit as unfit:
-                    raise BuildError(f"{_path(tree, inode)}: {unfit}") from None
+                    raise BuildError(f"{tree.path_of(inode)}: {unfit}") from None
             found.xattrs[ino] = items
             described += (data for _, data in items)
         described.append(_METADATA.pack(inode.mode, inode.uid, inode.gid, inode.mtime & _LOW, size, sectors))
     found.sectors = total
     return b"".join(described)
-
-
-def _path(tree: Tree, wanted: Inode) -> str:
-    return next(show_path(path) for path, inode in tree.walk() if inode is wanted)

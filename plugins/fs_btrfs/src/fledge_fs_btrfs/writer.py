@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from fledge.output import ArtifactFile
+from fledge.blocks import Run
+from fledge.identity import derived_uuid
+from fledge.output import ArtifactFile, Copy
 from fledge.progress import Progress
 
 from fledge_fs_btrfs import small_trees, superblock
-from fledge_fs_btrfs.contents import Copy
 from fledge_fs_btrfs.csums import DataChecksums, checksummed
 from fledge_fs_btrfs.format import (
     CHECKSUM,
@@ -41,16 +42,12 @@ from fledge_fs_btrfs.space import (
     SYSTEM_START,
     BlockGroup,
     DataSpace,
-    Run,
     data_end,
     metadata_group,
     system_group,
 )
 from fledge_fs_btrfs.survey import Survey
 from fledge_fs_btrfs.tree_writer import Blocks, Identity, TreeWriter, levels_for
-
-_BATCH = 16 << 20
-"""Bytes of content that are copied before the artifact's checksum may go on."""
 
 
 class Writer:
@@ -148,33 +145,8 @@ class Writer:
     def _copy_contents(self, copies: Sequence[Copy]) -> DataChecksums:
         checksums = DataChecksums()
         with self._progress.stage("writing btrfs", sum(run[3] for run in copies)) as stage:
-            for batch in _batches(copies):
-                # The sums fault in the pages of mapped layers, the copy releases them: one batch is in memory at a time.
-                checksums.add(batch)
-                self._target.copy(batch)
-                offset, _, _, length = batch[-1]
-                self._target.settled(offset + length)
-                stage.advance(sum(run[3] for run in batch))
+            self._target.copy_settling(copies, stage.advance, before=checksums.add)
         return checksums
-
-
-def _batches(copies: Iterable[Copy]) -> Iterator[list[Copy]]:
-    """The same in the same order, long ones in parts: not more than _BATCH bytes at once."""
-    batch: list[Copy] = []
-    room = _BATCH
-    for offset, source, start, length in copies:
-        while length:
-            step = min(length, room)
-            batch.append((offset, source, start, step))
-            offset += step
-            start += step
-            length -= step
-            room -= step
-            if not room:
-                yield batch
-                batch, room = [], _BATCH
-    if batch:
-        yield batch
 
 
 def _levels(items: Iterable[Item]) -> tuple[int, ...]:
@@ -182,12 +154,7 @@ def _levels(items: Iterable[Item]) -> tuple[int, ...]:
 
 
 def _identity(digest: bytes) -> Identity:
-    """UUIDs of version 8 (RFC 9562: derived in a way of one's own)."""
-
     def uuid(what: bytes) -> bytes:
-        made = bytearray(hashlib.sha256(digest + what).digest()[:16])
-        made[6] = made[6] & 0x0F | 0x80
-        made[8] = made[8] & 0x3F | 0x80
-        return bytes(made)
+        return derived_uuid(hashlib.sha256(digest + what).digest())
 
     return Identity(uuid(b"filesystem"), uuid(b"chunk tree"), uuid(b"device"), uuid(b"subvolume"))

@@ -6,7 +6,8 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from fledge.output import Run
+from fledge.blocks import data_runs
+from fledge.output import Copy
 from fledge.tree.content import Content
 
 from fledge_fs_erofs.format import BLOCK_BITS, NO_BLOCK
@@ -21,7 +22,7 @@ class ChunkedFile:
     def __init__(self, content: Content, first: int) -> None:
         self._content = content
         blocks = -(-content.size >> BLOCK_BITS)
-        runs = data_runs(content)
+        runs = data_runs(content, BLOCK_BITS)
         self.bits = _chunk_bits(runs, blocks)
         """log2 of a chunk's blocks, as i_u has it."""
         chunk = 1 << self.bits
@@ -38,7 +39,7 @@ class ChunkedFile:
         """The addresses, for behind the inode."""
         return struct.pack(f"<{len(self._addresses)}I", *self._addresses)
 
-    def copies(self) -> Iterator[Run]:
+    def copies(self) -> Iterator[Copy]:
         """What is to be copied into the image, by rising offset."""
         bits = self.bits + BLOCK_BITS
         for piece in self._content.pieces:
@@ -49,19 +50,6 @@ class ChunkedFile:
                 yield (self._addresses[index] << BLOCK_BITS) + offset - (index << bits), piece.source, start, length
                 offset += length
                 start += length
-
-
-def data_runs(content: Content) -> list[tuple[int, int]]:
-    """The runs of the file's blocks that have a byte of a piece: (first, how many)."""
-    runs: list[tuple[int, int]] = []
-    for piece in content.pieces:
-        if not piece.length:
-            continue
-        first, end = piece.offset >> BLOCK_BITS, -(-(piece.offset + piece.length) >> BLOCK_BITS)
-        if runs and first <= sum(runs[-1]):
-            first = runs.pop()[0]
-        runs.append((first, end - first))
-    return runs
 
 
 def _chunk_bits(runs: list[tuple[int, int]], blocks: int) -> int:

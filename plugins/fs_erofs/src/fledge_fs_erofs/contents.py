@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple, Protocol
 
-from fledge.output import ArtifactFile, Run
+from fledge.output import ArtifactFile, Copy
 from fledge.progress import Stage
 from fledge.tree.content import Content, Piece
 
@@ -25,8 +25,6 @@ from fledge_fs_erofs.format import (
 FIRST_BLOCK: Final = 1
 """Contents begin behind the superblock."""
 _OFFSET: Final = attrgetter("offset")
-_SETTLE: Final = 32 << 20
-"""Bytes of content after which the checksum's thread may go on."""
 
 
 class FileData(NamedTuple):
@@ -77,7 +75,7 @@ class PlainContents:
 
     def __init__(self, target: ArtifactFile) -> None:
         self._target = target
-        self._copies: list[Run] = []
+        self._copies: list[Copy] = []
         self.end = FIRST_BLOCK
         self.incompatible = INCOMPAT_CHUNKED_FILE
         self.compression = b""
@@ -92,21 +90,10 @@ class PlainContents:
 
     def finish(self, stage: Stage) -> None:
         """Copies everything, by rising offset."""
-        batch: list[Run] = []
-        size = 0
-        for run in self._copies:
-            batch.append(run)
-            size += run[3]
-            if size >= _SETTLE:
-                self._target.copy(batch)
-                self._target.settled(run[0] + run[3])
-                stage.advance(size)
-                batch, size = [], 0
-        self._target.copy(batch)
-        stage.advance(size)
+        self._target.copy_settling(self._copies, stage.advance)
 
 
-def place(file: FileData, first: int) -> tuple[Stored, int, list[Run]]:
+def place(file: FileData, first: int) -> tuple[Stored, int, list[Copy]]:
     """Whole blocks from `first` on, and the rest behind the inode if there is room.
 
     Returns where that is, the block behind it, and what is to be copied.
@@ -127,7 +114,7 @@ def place(file: FileData, first: int) -> tuple[Stored, int, list[Run]]:
     return stored, first + blocks_of(whole), copies
 
 
-def place_sparse(file: FileData, first: int) -> tuple[Stored, int, list[Run]]:
+def place_sparse(file: FileData, first: int) -> tuple[Stored, int, list[Copy]]:
     """As `place`, for a file with holes, which stay holes."""
     chunked = ChunkedFile(file.content, first)
     index = chunked.index()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fledge.errors import BuildError
+from fledge.identity import derived_uuid
 from fledge.output import ArtifactFile
 from fledge.progress import Progress
 from fledge.tree.inode import File
@@ -42,18 +43,10 @@ def write_image(tree: Tree, target: ArtifactFile, contents: Contents, time: int,
             blocks=metadata.end,
             metadata=metadata.inodes,
             shared_xattrs=metadata.shared_xattrs,
-            uuid=_uuid(digest),
+            uuid=derived_uuid(digest),
             compression=contents.compression,
         )
         target.write(0, superblock.encode())
         target.settled(FIRST_BLOCK << BLOCK_BITS)
         contents.finish(stage)
     return metadata.end << BLOCK_BITS
-
-
-def _uuid(digest: bytes) -> bytes:
-    """A UUID of version 8 (RFC 9562: derived in a way of one's own)."""
-    uuid = bytearray(digest[:16])
-    uuid[6] = uuid[6] & 0x0F | 0x80
-    uuid[8] = uuid[8] & 0x3F | 0x80
-    return bytes(uuid)

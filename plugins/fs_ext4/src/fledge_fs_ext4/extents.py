@@ -1,16 +1,14 @@
-"""Which blocks of a file stand where: runs of its logical blocks, and the extent tree."""
+"""The extent tree of an inode: which blocks of a file stand where."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
-from fledge.tree.content import Content, Source
+from fledge.blocks import Extent, Run
 
-from fledge_fs_ext4.allocator import Run
 from fledge_fs_ext4.checksum import extend, on_disk
 from fledge_fs_ext4.format import (
     BLOCK,
-    BLOCK_BITS,
     EXTENT,
     EXTENT_HEADER,
     EXTENT_INDEX,
@@ -21,48 +19,10 @@ from fledge_fs_ext4.format import (
     MAX_EXTENT,
 )
 
-Extent = tuple[int, int, int]
-"""First logical block, first block of the filesystem, how many."""
-
-Copy = tuple[int, Source, int, int]
-"""Bytes to copy: see ImageFile.copy."""
-
 _SHORTEST_STRETCH = 2048
 """A full inode table's blocks: backups of the superblock, around which data go, are never nearer to each other."""
 _MOST_BACKUPS = 25
 """Groups below 2^17 that have one: 0, 1, ten powers of 3, seven of 5 and six of 7."""
-
-
-def data_runs(content: Content) -> list[Run]:
-    """The logical blocks that hold data. A block of which a hole covers a part holds zeros there."""
-    runs: list[Run] = []
-    begin = end = 0
-    for piece in content.pieces:
-        if not piece.length:
-            continue
-        first = piece.offset >> BLOCK_BITS
-        last = (piece.offset + piece.length + BLOCK - 1) >> BLOCK_BITS
-        if first > end:
-            if end > begin:
-                runs.append((begin, end - begin))
-            begin = first
-        elif end == begin:
-            begin = first
-        end = last
-    if end > begin:
-        runs.append((begin, end - begin))
-    return runs
-
-
-def split(logical: int, runs: Sequence[Run]) -> Iterator[Extent]:
-    """The extents that map the logical blocks from `logical` on to `runs`."""
-    for start, count in runs:
-        while count:
-            step = min(count, MAX_EXTENT)
-            yield logical, start, step
-            logical += step
-            start += step
-            count -= step
 
 
 def most_tree_blocks(runs: Sequence[Run]) -> int:
@@ -97,18 +57,3 @@ def _node(entries: Sequence[bytes], depth: int, seed: int) -> bytes:
     body = EXTENT_HEADER.pack(EXTENT_MAGIC, len(entries), EXTENTS_IN_BLOCK, depth, 0) + b"".join(entries)
     body = body.ljust(BLOCK - EXTENT_TAIL.size, b"\0")
     return body + EXTENT_TAIL.pack(on_disk(extend(seed, body)))
-
-
-def copies(content: Content, placed: Sequence[Extent]) -> Iterator[Copy]:
-    """What to copy where so that the extents hold the content."""
-    at = 0
-    for piece in content.pieces:
-        done = 0
-        while done < piece.length:
-            offset = piece.offset + done
-            while (placed[at][0] + placed[at][2]) << BLOCK_BITS <= offset:
-                at += 1
-            logical, start, count = placed[at]
-            step = min(piece.length - done, ((logical + count) << BLOCK_BITS) - offset)
-            yield (start << BLOCK_BITS) + offset - (logical << BLOCK_BITS), piece.source, piece.start + done, step
-            done += step

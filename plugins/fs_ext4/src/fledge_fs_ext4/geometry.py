@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fledge.blocks import Allocator, Run
 from fledge.errors import BuildError
 
-from fledge_fs_ext4.allocator import Allocator, Run
 from fledge_fs_ext4.extents import most_tree_blocks
 from fledge_fs_ext4.format import BLOCK, DESCRIPTORS_PER_BLOCK, INODES_PER_BLOCK, MAX_PER_GROUP
 

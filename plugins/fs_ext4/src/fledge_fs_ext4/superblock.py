@@ -6,9 +6,9 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fledge.blocks import Run
 from fledge.output import ImageFile
 
-from fledge_fs_ext4.allocator import Run
 from fledge_fs_ext4.checksum import extend, on_disk
 from fledge_fs_ext4.format import (
     BLOCK,

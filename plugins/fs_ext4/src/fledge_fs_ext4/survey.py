@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+from fledge.blocks import data_runs
 from fledge.errors import BuildError
 from fledge.tree.inode import Directory, File, Inode, Symlink
 from fledge.tree.tree import Tree
@@ -12,7 +13,7 @@ from fledge.values import show_path
 
 from fledge_fs_ext4 import xattrs
 from fledge_fs_ext4.directory import DIRECTORY_TYPE, FILE_TYPES, MAX_INDEXED, Entry, Index, list_entries, record_size
-from fledge_fs_ext4.extents import data_runs, most_tree_blocks
+from fledge_fs_ext4.extents import most_tree_blocks
 from fledge_fs_ext4.format import (
     BLOCK,
     BLOCK_BITS,
@@ -73,7 +74,7 @@ def survey(tree: Tree) -> Survey:
         try:
             index = found.indexes[ino] = Index(ino, parent, entries, found.hash_seed)
         except OverflowError:
-            path = _path(tree, found.inodes[_index(ino)])
+            path = tree.path_of(found.inodes[_index(ino)])
             raise BuildError(
                 f"{path} has {len(entries)} entries; an ext4 folder holds {MAX_INDEXED} blocks of them"
             ) from None
@@ -114,7 +115,7 @@ def _number_inodes(tree: Tree, found: Survey) -> dict[int, tuple[int, list[Entry
             length = len(name)
             if length > MAX_NAME:
                 raise BuildError(
-                    f"{_path(tree, folder)}: the name {show_path(name)[1:]} has {length} bytes; ext4 holds {MAX_NAME}"
+                    f"{tree.path_of(folder)}: the name {show_path(name)[1:]} has {length} bytes; ext4 holds {MAX_NAME}"
                 )
             size += (length + 11) & ~3
             entries.append((name, child, FILE_TYPES[inode.FORMAT]))
@@ -143,17 +144,17 @@ def _measure(tree: Tree, found: Survey) -> None:
             if len(pieces) == 1 and pieces[0].length == content.size and blocks < _SURELY_FLAT:
                 data += blocks
             elif pieces:
-                runs = data_runs(content)
+                runs = data_runs(content, BLOCK_BITS)
                 metadata += most_tree_blocks(runs)
                 data += sum(count for _, count in runs)
             if blocks > MAX_FILE_BLOCKS:
                 raise BuildError(
-                    f"{_path(tree, inode)} has {content.size} bytes; an ext4 file holds {MAX_FILE_BLOCKS * BLOCK}"
+                    f"{tree.path_of(inode)} has {content.size} bytes; an ext4 file holds {MAX_FILE_BLOCKS * BLOCK}"
                 )
         elif isinstance(inode, Symlink):
             length = len(inode.target)
             if length > MAX_SYMLINK:
-                raise BuildError(f"{_path(tree, inode)} points to {length} bytes; an ext4 symlink holds {MAX_SYMLINK}")
+                raise BuildError(f"{tree.path_of(inode)} points to {length} bytes; an ext4 symlink holds {MAX_SYMLINK}")
             metadata += length > FAST_SYMLINK
         if inode.xattrs:
             key = tuple(sorted(inode.xattrs.items()))
@@ -162,14 +163,10 @@ def _measure(tree: Tree, found: Survey) -> None:
                 try:
                     stored = known[key] = xattrs.encode(inode.xattrs)
                 except xattrs.Unfit as unfit:
-                    raise BuildError(f"{_path(tree, inode)}: {unfit}") from None
+                    raise BuildError(f"{tree.path_of(inode)}: {unfit}") from None
             found.xattrs[number(index)] = stored
             metadata += bool(stored.block)
         if found.links[index] > MAX_LINKS and not isinstance(inode, Directory):
-            raise BuildError(f"{_path(tree, inode)} has {found.links[index]} hard links; ext4 holds {MAX_LINKS}")
+            raise BuildError(f"{tree.path_of(inode)} has {found.links[index]} hard links; ext4 holds {MAX_LINKS}")
     found.metadata_blocks += metadata
     found.data_blocks += data
-
-
-def _path(tree: Tree, wanted: Inode) -> str:
-    return next(show_path(path) for path, inode in tree.walk() if inode is wanted)

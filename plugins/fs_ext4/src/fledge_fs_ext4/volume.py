@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from fledge.blocks import Extent
 from fledge.tree.content import FileSource
 
 from fledge_fs_ext4.checksum import extend, from_disk, inode_seed, on_disk
-from fledge_fs_ext4.extents import Extent
 from fledge_fs_ext4.format import (
     DESCRIPTOR,
     DESCRIPTOR_CHECKSUM,

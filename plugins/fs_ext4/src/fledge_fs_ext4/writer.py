@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import struct
 
-from fledge.output import ImageFile
+from fledge.blocks import Allocator, Extent, Run, copies, data_runs, extents_of
+from fledge.identity import derived_uuid
+from fledge.output import Copy, ImageFile
 from fledge.progress import Progress
 from fledge.tree.content import Content
 from fledge.tree.inode import Device, Directory, File, Inode, Symlink
 
 from fledge_fs_ext4 import extents, journal, superblock, xattrs
-from fledge_fs_ext4.allocator import Allocator, Run
 from fledge_fs_ext4.checksum import inode_seed
 from fledge_fs_ext4.directory import seal_list
-from fledge_fs_ext4.extents import Copy, Extent
 from fledge_fs_ext4.format import (
     BLOCK,
     BLOCK_BITS,
@@ -35,8 +35,6 @@ from fledge_fs_ext4.geometry import Geometry
 from fledge_fs_ext4.inode_table import InodeTable
 from fledge_fs_ext4.survey import Survey, number
 
-_SETTLE = 32 << 20
-"""Bytes of content after which the checksum's thread may go on."""
 _ONE_EXTENT = struct.Struct(EXTENT_HEADER.format + EXTENT.format[1:])
 _NO_EXTENTS = EXTENT_HEADER.pack(EXTENT_MAGIC, 0, EXTENTS_IN_INODE, 0, 0)
 _INDIRECT_REACH = 12 + BLOCK // 4 + (BLOCK // 4) ** 2
@@ -114,7 +112,7 @@ class Writer:
     def _describe(self, journal_map: bytes | None) -> None:
         shape, metadata = self._shape, self._metadata.used()
         assert not metadata or sum(metadata[-1]) <= self._first_data
-        uuid = _uuid(self._table.digest())
+        uuid = derived_uuid(self._table.digest())
         if self._journal:
             self._target.write(self._journal[0][0] << BLOCK_BITS, journal.superblock(shape.journal_blocks, uuid))
         superblock.write(
@@ -190,12 +188,12 @@ class Writer:
                 start = runs[0][0]
                 self._copies.append((start << BLOCK_BITS, piece.source, piece.start, size))
                 return _one_extent(start, count), count
-            placed = list(extents.split(0, runs))
+            placed = list(extents_of(0, runs, MAX_EXTENT))
         else:
             placed = []
-            for logical, count in extents.data_runs(content):
-                placed.extend(extents.split(logical, self._data.take(count)))
-        self._copies.extend(extents.copies(content, placed))
+            for logical, count in data_runs(content, BLOCK_BITS):
+                placed.extend(extents_of(logical, self._data.take(count), MAX_EXTENT))
+        self._copies.extend(copies(content, placed, BLOCK_BITS))
         return self._extent_root(ino, placed)
 
     def _extent_root(self, ino: int, placed: list[Extent]) -> tuple[bytes, int]:
@@ -222,7 +220,7 @@ class Writer:
                 runs[-1] = runs[-1][0], runs[-1][1] + 1
             else:
                 runs.append((at, 1))
-        block_map, blocks = self._extent_root(ino, list(extents.split(0, runs)))
+        block_map, blocks = self._extent_root(ino, list(extents_of(0, runs, MAX_EXTENT)))
         return block_map, blocks, index.blocks * BLOCK, FLAG_EXTENTS | FLAG_INDEX
 
     def _place_xattrs(self, block: bytes) -> int:
@@ -242,7 +240,7 @@ class Writer:
     def _put_journal(self) -> bytes:
         """Returns what the superblock keeps of the journal's inode."""
         size = self._shape.journal_blocks * BLOCK
-        block_map, blocks = self._extent_root(JOURNAL_INO, list(extents.split(0, self._journal)))
+        block_map, blocks = self._extent_root(JOURNAL_INO, list(extents_of(0, self._journal, MAX_EXTENT)))
         self._put_reserved(JOURNAL_INO, size, blocks, FLAG_EXTENTS, block_map)
         return block_map.ljust(INODE_MAP, b"\0") + struct.pack("<II", size >> 32, size & 0xFFFFFFFF)
 
@@ -253,18 +251,7 @@ class Writer:
 
     def _copy_contents(self) -> None:
         with self._progress.stage("writing ext4", sum(run[3] for run in self._copies)) as stage:
-            batch: list[Copy] = []
-            size = 0
-            for run in self._copies:
-                batch.append(run)
-                size += run[3]
-                if size >= _SETTLE:
-                    self._target.copy(batch)
-                    self._target.settled(run[0] + run[3])
-                    stage.advance(size)
-                    batch, size = [], 0
-            self._target.copy(batch)
-            stage.advance(size)
+            self._target.copy_settling(self._copies, stage.advance)
 
 
 def _one_extent(start: int, count: int) -> bytes:
@@ -276,11 +263,3 @@ def _device(major: int, minor: int) -> bytes:
     if major < 256 and minor < 256:
         return struct.pack("<I", major << 8 | minor)
     return struct.pack("<II", 0, (minor & 0xFF) | major << 8 | (minor & ~0xFF) << 12)
-
-
-def _uuid(digest: bytes) -> bytes:
-    """A UUID of version 8 (RFC 9562: derived in a way of one's own)."""
-    uuid = bytearray(digest[:16])
-    uuid[6] = uuid[6] & 0x0F | 0x80
-    uuid[8] = uuid[8] & 0x3F | 0x80
-    return bytes(uuid)
