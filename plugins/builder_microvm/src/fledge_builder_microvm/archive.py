@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import bz2
-import hashlib
 import lzma
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from fledge.errors import BuildError
@@ -24,6 +24,8 @@ from fledge.values import Digest, GuestPath, show_path
 from fledge_builder_microvm.edit import Edit
 
 _HEAD: Final = 1 << 16
+_UNNAMED: Final = Digest("sha256", "0" * 64)
+"""An archive is no layer of an image, and nobody asks for its digest."""
 _OTHERS: Final[dict[bytes, Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]]] = {
     b"BZh": bz2.BZ2Decompressor,
     b"\xfd7zXZ\0": lzma.LZMADecompressor,
@@ -52,43 +54,53 @@ def is_archive(content: Content) -> bool:
         return False
 
 
-def read_archive(content: Content, store: Store, label: str) -> Layer:
-    """The archive as a layer that stands nowhere yet; decompressed, it is kept in the store for as long as it is used.
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What an archive holds. `listed`: the folders that have an entry, with what it says of them."""
+
+    top: Directory
+    listed: frozenset[bytes]
+
+
+def read_archive(content: Content, store: Store, label: str, epoch: int) -> Archive:
+    """Reads an archive; decompressed, it is kept in the store for as long as something refers to it.
 
     Raises BuildError where it is not sound, or has a name that no image can hold.
     """
-    digest = hashlib.sha256()
     reader = TarReader(label)
-    size = 0
     with store.part("archive") as part:
         for block in _decompressed(content, label):
-            digest.update(block)
             reader.feed(block)
-            part.write(block)
-            size += len(block)
+            try:
+                part.write(block)
+            except OSError as error:
+                raise BuildError(f"can't write to the cache folder {store.folder}: {error.strerror}") from error
         index = reader.finish()
         _check_names(index, label)
         # Mapped, the bytes stay there when the file's name is gone.
-        return Layer(Digest("sha256", digest.hexdigest()), FileSource(part.path), index)
+        layer = Layer(_UNNAMED, FileSource(part.path), index)
+    try:
+        top = merge([layer], epoch)
+    except BuildError as error:
+        raise BuildError(error.message.replace(f"layer {_UNNAMED}", label)) from None
+    kinds = (record[0] for record in index.records())
+    return Archive(top, frozenset(path for path, kind in zip(index.paths, kinds, strict=True) if kind == DIRECTORY))
 
 
-def extract(edit: Edit, archive: Layer, place: tuple[bytes, ...]) -> None:
+def extract(edit: Edit, archive: Archive, place: tuple[bytes, ...]) -> None:
     """Puts what the archive holds into the directory at `place`, as Docker's Untar does.
 
     What stands in an entry's way is replaced, unless both are directories. A folder that no entry lists and that is a
     symlink in the tree is followed.
     """
-    top = merge([archive], edit.tree.epoch)
-    kinds = (record[0] for record in archive.index.records())
-    listed = {path for path, kind in zip(archive.index.paths, kinds, strict=True) if kind == DIRECTORY}
-    todo = [(top, b"", place)]
+    todo = [(archive.top, b"", place)]
     while todo:
         folder, relative, place = todo.pop()
         for name, inode in sorted(folder.entries.items()):
             path, target = relative + name, (*place, name)
             if not isinstance(inode, Directory):
                 edit.put(target, inode)
-            elif path in listed:
+            elif path in archive.listed:
                 _put_directory(edit, target, inode)
                 todo.append((inode, path + b"/", target))
             else:

@@ -127,7 +127,7 @@ class CopyStep:
             if manner.owner is not None:
                 self._context.progress.warning(f"--chown does not change the owners that the archive {source!r} holds")
             place = edit.make_directories(self._destination, *(manner.owner or (0, 0)))
-            archive = read_archive(inode.content, self._context.store, f"{source!r}")
+            archive = read_archive(inode.content, self._context.store, f"{source!r}", self._epoch)
             extract(edit, archive, place)
             return
         copy(edit, found, self._destination, into=self._into, manner=manner)

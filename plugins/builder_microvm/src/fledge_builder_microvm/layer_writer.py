@@ -14,6 +14,7 @@ from zlib import adler32
 
 from fledge.errors import BuildError
 from fledge.store import Store
+from fledge.tree.ahead import Ahead
 from fledge.tree.content import Content, FileSource, Piece
 from fledge.tree.inode import BlockDevice, CharDevice, Device, Directory, Fifo, File, Inode, Socket, Symlink
 from fledge.tree.layer import INDEX, TAR, Layer, find_layer
@@ -43,8 +44,8 @@ def write_layer(store: Store, changes: Iterable[Change], latest: int | None = No
     """
     digest = hashlib.sha256()
     size = 0
-    with store.part("layer") as part:
-        for block in _gathered(_tar(_entries(changes), latest)):
+    with store.part("layer") as part, Ahead(_gathered(_tar(_entries(changes), latest))) as blocks:
+        for block in blocks:
             digest.update(block)
             try:
                 part.write(block)
