@@ -1,4 +1,4 @@
-"""The parts on their own: allocator, geometry, hash, extents, B+trees, directories, log."""
+"""The parts on their own: geometry, hash, extents, B+trees, directories, log."""
 
 from __future__ import annotations
 
@@ -8,53 +8,21 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from fledge.blocks import extents_of
 from fledge.testing.oracles import need_tool, run
-from fledge.testing.trees import sparse
-from fledge.tree.content import EMPTY, Content
 from fledge.tree.inode import Directory
 from fledge.tree.tree import Tree
 from fledge_fs_xfs import bmap, log
-from fledge_fs_xfs.allocator import Allocator, Run
 from fledge_fs_xfs.btree import levels, split
 from fledge_fs_xfs.dahash import hash_name, hash_names
 from fledge_fs_xfs.datree import node_counts
 from fledge_fs_xfs.directory import ONE_BLOCK, Shape, measure
+from fledge_fs_xfs.format import MAX_EXTENT
 from fledge_fs_xfs.geometry import Geometry, plan
 from hypothesis import given
 from hypothesis import strategies as st
 
 Pack = Callable[..., Path]
-
-FIXED = ((0, 10), (100, 5), (200, 50))
-
-
-@pytest.mark.parametrize(
-    ("start", "count", "runs"),
-    [
-        (0, 5, [(10, 5)]),
-        (10, 90, [(10, 90)]),
-        (10, 91, [(10, 90), (105, 1)]),
-        (100, 1, [(105, 1)]),
-        (103, 1, [(105, 1)]),
-        (90, 200, [(90, 10), (105, 95), (250, 95)]),
-        (1000, 7, [(1000, 7)]),
-    ],
-)
-def test_the_allocator_goes_around_what_is_fixed(start: int, count: int, runs: list[Run]) -> None:
-    allocator = Allocator(start, FIXED)
-    assert allocator.take(count) == runs
-    assert allocator.used() == runs
-
-
-@given(st.lists(st.integers(1, 60), max_size=12))
-def test_what_is_ahead_begins_where_the_blocks_before_it_end(counts: list[int]) -> None:
-    allocator = Allocator(0, FIXED)
-    behind = allocator.ahead(sum(counts))
-    taken = [
-        block for count in counts for start, length in allocator.take(count) for block in range(start, start + length)
-    ]
-    assert len(set(taken)) == sum(counts)
-    assert all(block < behind.take(1)[0][0] for block in taken)
 
 
 @given(
@@ -115,25 +83,8 @@ def test_the_hash_of_more_names_than_a_batch() -> None:
     assert hash_names(names) == [hash_name(name) for name in names]
 
 
-@pytest.mark.parametrize(
-    ("content", "runs"),
-    [
-        (EMPTY, []),
-        (Content.of(b"x"), [(0, 1)]),
-        (Content.of(bytes(8192)), [(0, 2)]),
-        (sparse(1 << 20), []),
-        (sparse(1 << 20, (4095, b"ab")), [(0, 2)]),
-        (sparse(1 << 20, (4096, b"a"), (8191, b"b")), [(1, 1)]),
-        (sparse(1 << 20, (0, b"a"), (4096, b"b"), (12288, b"c")), [(0, 2), (3, 1)]),
-        (sparse(1 << 20, (5000, b""), (8192, b"x")), [(2, 1)]),
-    ],
-)
-def test_runs_of_data(content: Content, runs: list[Run]) -> None:
-    assert bmap.data_runs(content) == runs
-
-
 def test_an_extent_has_2_million_blocks_at_most() -> None:
-    assert list(bmap.extents_of(5, [(100, (1 << 22) + 1), (1 << 30, 3)])) == [
+    assert list(extents_of(5, [(100, (1 << 22) + 1), (1 << 30, 3)], MAX_EXTENT)) == [
         (5, 100, (1 << 21) - 1),
         (5 + (1 << 21) - 1, 100 + (1 << 21) - 1, (1 << 21) - 1),
         (5 + (1 << 22) - 2, 100 + (1 << 22) - 2, 3),
@@ -171,7 +122,7 @@ def test_an_extent_tree_never_takes_more_blocks_than_were_set_aside(
     for gap, count in gaps:
         runs.append((at + gap, count))
         at += gap + count
-    placed = [each for logical, count in runs for each in bmap.extents_of(logical, allocator.take(count))]
+    placed = [each for logical, count in runs for each in extents_of(logical, allocator.take(count), MAX_EXTENT)]
     fork = bmap.fork(placed, room, 5, Nowhere())  # type: ignore[arg-type]
     assert len(fork.root) <= room
     assert fork.extents == len(placed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from fledge.errors import BuildError
 from fledge.tree.inode import Directory, Inode
 from fledge.tree.tree import Tree
-from fledge.values import show_path
 
 from fledge_fs_erofs.directories import Listing
 from fledge_fs_erofs.format import MAX_NAME
@@ -26,10 +25,6 @@ class Inventory:
         self.listings: dict[int, Listing] = {}
         self._number()
 
-    def path(self, wanted: Inode) -> str:
-        """The first path of an inode, for messages."""
-        return next(show_path(path) for path, inode in self.tree.walk() if inode is wanted)
-
     def _number(self) -> None:
         inodes, links = self.inodes, self.links
         numbers: dict[Inode, int] = {}
@@ -41,7 +36,7 @@ class Inventory:
             for name, inode in sorted(folder.entries.items()):
                 if len(name) > MAX_NAME:
                     raise BuildError(
-                        f"{self.path(inode)}: the name has {len(name)} bytes; erofs holds at most {MAX_NAME}"
+                        f"{self.tree.path_of(inode)}: the name has {len(name)} bytes; erofs holds at most {MAX_NAME}"
                     )
                 number = numbers.get(inode)
                 if number is None:

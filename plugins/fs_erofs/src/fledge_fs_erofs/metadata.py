@@ -93,7 +93,7 @@ class Metadata:
             elif isinstance(inode, Symlink):
                 if len(inode.target) > MAX_SYMLINK:
                     raise BuildError(
-                        f"{self._inventory.path(inode)} points to {len(inode.target)} bytes; "
+                        f"{self._inventory.tree.path_of(inode)} points to {len(inode.target)} bytes; "
                         f"an erofs symlink holds {MAX_SYMLINK}"
                     )
                 data = self._place_listed(len(inode.target), BLOCK - size)

@@ -59,7 +59,7 @@ class XattrTable:
         for number, encoded in self.encoded.items():
             if icount(encoded) > MAX_XATTR_COUNT:
                 raise BuildError(
-                    f"{inventory.path(inventory.inodes[number])}: its xattrs take {len(encoded)} bytes; erofs has room "
+                    f"{inventory.tree.path_of(inventory.inodes[number])}: its xattrs take {len(encoded)} bytes; erofs has room "
                     f"for {(MAX_XATTR_COUNT - 1) * XATTR_UNIT + XATTR_HEADER.size} beside those that other inodes share"
                 )
 
@@ -114,11 +114,11 @@ def _check(inventory: Inventory, inode: Inode) -> None:
             what = "is not a POSIX ACL of version 2"
         else:
             continue
-        raise BuildError(f"{inventory.path(inode)}: the xattr {_show(name)} {what}")
+        raise BuildError(f"{inventory.tree.path_of(inode)}: the xattr {_show(name)} {what}")
     names = sum(len(name) + 1 for name in inode.xattrs)
     if names > MAX_XATTR_LIST:
         raise BuildError(
-            f"{inventory.path(inode)}: the names of its xattrs take {names} bytes; at most {MAX_XATTR_LIST} are possible"
+            f"{inventory.tree.path_of(inode)}: the names of its xattrs take {names} bytes; at most {MAX_XATTR_LIST} are possible"
         )
 
 

@@ -1,18 +1,16 @@
-"""Which blocks of a file stand where: runs of its logical blocks, and the fork of an inode that maps them."""
+"""The fork of an inode that maps its logical blocks to those of the image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from fledge.tree.content import Content, Source
+from fledge.blocks import Extent, Run
 
-from fledge_fs_xfs.allocator import Run
 from fledge_fs_xfs.btree import levels, split
 from fledge_fs_xfs.checksum import seal
 from fledge_fs_xfs.format import (
     BLOCK,
-    BLOCK_BITS,
     BMBT_MAGIC,
     BMBT_RECORDS,
     BMBT_ROOT,
@@ -26,12 +24,6 @@ from fledge_fs_xfs.format import (
     SECTORS_PER_BLOCK,
 )
 from fledge_fs_xfs.metadata import MetadataBlocks
-
-Extent = tuple[int, int, int]
-"""First logical block, first block of the image, how many."""
-
-Copy = tuple[int, Source, int, int]
-"""Bytes to copy: see ArtifactFile.copy."""
 
 _SHORTEST_STRETCH = 2048
 """Blocks between two places that contents go around: the least is what the log leaves of the smallest group."""
@@ -50,40 +42,11 @@ class Fork(NamedTuple):
 NO_EXTENTS = Fork(FORMAT_EXTENTS, b"", 0, 0)
 
 
-def data_runs(content: Content) -> list[Run]:
-    """The logical blocks that hold data. A block of which a hole covers a part holds zeros there."""
-    runs: list[Run] = []
-    begin = end = 0
-    for piece in content.pieces:
-        if not piece.length:
-            continue
-        first = piece.offset >> BLOCK_BITS
-        last = (piece.offset + piece.length + BLOCK - 1) >> BLOCK_BITS
-        if first > end:
-            if end > begin:
-                runs.append((begin, end - begin))
-            begin = first
-        elif end == begin:
-            begin = first
-        end = last
-    if end > begin:
-        runs.append((begin, end - begin))
-    return runs
-
-
 def most_tree_blocks(runs: Sequence[Run], room: int) -> int:
     """Blocks of the B+tree at most, wherever the runs are placed. `room`: bytes of the fork."""
     blocks = sum(count for _, count in runs)
     extents = len(runs) + 1 + blocks // _SHORTEST_STRETCH + blocks // MAX_EXTENT
     return sum(_levels(extents, room))
-
-
-def extents_of(logical: int, runs: Sequence[Run]) -> Iterator[Extent]:
-    """Maps what was allocated to the logical blocks from `logical` on."""
-    for start, count in runs:
-        for done in range(0, count, MAX_EXTENT):
-            yield logical + done, start + done, min(MAX_EXTENT, count - done)
-        logical += count
 
 
 def contiguous(logical: int, blocks: Sequence[int]) -> list[Extent]:
@@ -126,21 +89,6 @@ def fork(extents: Sequence[Extent], room: int, owner: int, blocks: MetadataBlock
         firsts = [part[0] for part in split(firsts, count)]
     root = BMBT_ROOT.pack(len(counts), len(items)) + _records(items, firsts, _root_records(room))
     return Fork(FORMAT_BTREE, root, len(extents), mapped + len(taken))
-
-
-def copies(content: Content, placed: Sequence[Extent]) -> Iterator[Copy]:
-    """What to copy where so that the extents hold the content."""
-    at = 0
-    for piece in content.pieces:
-        done = 0
-        while done < piece.length:
-            offset = piece.offset + done
-            while (placed[at][0] + placed[at][2]) << BLOCK_BITS <= offset:
-                at += 1
-            logical, start, count = placed[at]
-            step = min(piece.length - done, ((logical + count) << BLOCK_BITS) - offset)
-            yield (start << BLOCK_BITS) + offset - (logical << BLOCK_BITS), piece.source, piece.start + done, step
-            done += step
 
 
 def _levels(extents: int, room: int) -> list[int]:

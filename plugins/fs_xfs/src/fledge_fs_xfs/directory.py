@@ -6,7 +6,8 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fledge_fs_xfs.allocator import Run
+from fledge.blocks import Run
+
 from fledge_fs_xfs.bmap import Extent, contiguous
 from fledge_fs_xfs.checksum import seal
 from fledge_fs_xfs.dahash import hash_names

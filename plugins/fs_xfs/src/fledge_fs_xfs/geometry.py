@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fledge.blocks import Allocator, Run
 from fledge.errors import BuildError
 
-from fledge_fs_xfs.allocator import Allocator, Run
 from fledge_fs_xfs.btree import levels
 from fledge_fs_xfs.format import (
     BLOCK,
@@ -107,7 +107,10 @@ class Geometry:
         return runs
 
     def allocator(self) -> Allocator:
-        """Hands out what is left, but for a reserve at the end of each group."""
+        """Hands out what is left, but for a reserve at the end of each group.
+
+        Each group begins with a fixed run, so no run that is handed out crosses the border of two groups.
+        """
         fixed = self.fixed()
         for group in range(self.groups):
             reserve = self.reserve(group)

@@ -6,9 +6,9 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fledge.blocks import Run
 from fledge.output import ArtifactFile
 
-from fledge_fs_xfs.allocator import Run
 from fledge_fs_xfs.btree import levels, split
 from fledge_fs_xfs.checksum import seal
 from fledge_fs_xfs.format import (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from fledge.blocks import Allocator, Run
 from fledge.output import ArtifactFile
 
-from fledge_fs_xfs.allocator import Allocator, Run
 from fledge_fs_xfs.format import BLOCK_BITS
 from fledge_fs_xfs.geometry import Geometry
 

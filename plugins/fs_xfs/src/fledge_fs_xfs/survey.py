@@ -7,14 +7,16 @@ import struct
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from fledge.blocks import data_runs
 from fledge.errors import BuildError
+from fledge.identity import derived_uuid
 from fledge.tree.inode import Device, Directory, File, Inode, Symlink
 from fledge.tree.tree import Tree
 from fledge.values import show_path
 
 from fledge_fs_xfs import xattrs
 from fledge_fs_xfs.attribute_blocks import AttributeBlocks
-from fledge_fs_xfs.bmap import data_runs, most_tree_blocks
+from fledge_fs_xfs.bmap import most_tree_blocks
 from fledge_fs_xfs.directory import Shape, measure
 from fledge_fs_xfs.format import (
     BLOCK,
@@ -89,7 +91,7 @@ def survey(tree: Tree) -> Survey:
     digest = hashlib.sha256()
     _number_inodes(tree, found, digest)
     _measure(tree, found, digest)
-    found.uuid = _uuid(digest.digest())
+    found.uuid = derived_uuid(digest.digest())
     return found
 
 
@@ -121,7 +123,7 @@ def _number_inodes(tree: Tree, found: Survey, digest: hashlib._Hash) -> None:
                 links[child] += 1
             if len(name) > MAX_NAME:
                 raise BuildError(
-                    f"{_path(tree, folder)}: the name {show_path(name)[1:]} has {len(name)} bytes; xfs holds {MAX_NAME}"
+                    f"{tree.path_of(folder)}: the name {show_path(name)[1:]} has {len(name)} bytes; xfs holds {MAX_NAME}"
                 )
             listing.append((name, child))
         links[index] += len(below)
@@ -159,11 +161,11 @@ def _measure(tree: Tree, found: Survey, digest: hashlib._Hash) -> None:
             size = content.size
             blocks = (size + BLOCK - 1) >> BLOCK_BITS
             if size > MAX_FILE_SIZE:
-                raise BuildError(f"{_path(tree, inode)} has {size} bytes; an xfs file holds {MAX_FILE_SIZE}")
+                raise BuildError(f"{tree.path_of(inode)} has {size} bytes; an xfs file holds {MAX_FILE_SIZE}")
             if len(pieces) == 1 and pieces[0].length == size and blocks < _SURELY_FLAT:
                 data += blocks
             elif pieces:
-                runs = data_runs(content)
+                runs = data_runs(content, BLOCK_BITS)
                 metadata += most_tree_blocks(runs, room)
                 data += sum([count for _, count in runs])
         elif isinstance(inode, Directory):
@@ -173,13 +175,13 @@ def _measure(tree: Tree, found: Survey, digest: hashlib._Hash) -> None:
         elif isinstance(inode, Symlink):
             size = len(inode.target)
             if size > MAX_SYMLINK:
-                raise BuildError(f"{_path(tree, inode)} points to {size} bytes; an xfs symlink holds {MAX_SYMLINK}")
+                raise BuildError(f"{tree.path_of(inode)} points to {size} bytes; an xfs symlink holds {MAX_SYMLINK}")
             metadata += size > room
             digest.update(inode.target)
         elif isinstance(inode, Device):
             device = _device(tree, inode)
         if links[index] > MAX_LINKS:
-            raise BuildError(f"{_path(tree, inode)} has {links[index]} hard links; xfs holds {MAX_LINKS}")
+            raise BuildError(f"{tree.path_of(inode)} has {links[index]} hard links; xfs holds {MAX_LINKS}")
         mtime = min(max(inode.mtime, TIME_MIN), TIME_MAX) - TIME_MIN
         identities.append(
             identify(inode.FORMAT | inode.mode, inode.uid, inode.gid, mtime, size or device, xattr_number)
@@ -192,7 +194,7 @@ def _measure(tree: Tree, found: Survey, digest: hashlib._Hash) -> None:
 def _device(tree: Tree, inode: Device) -> int:
     if inode.major > MAX_MAJOR or inode.minor > MAX_MINOR:
         raise BuildError(
-            f"{_path(tree, inode)} is the device {inode.major}:{inode.minor}; xfs holds {MAX_MAJOR}:{MAX_MINOR} at most"
+            f"{tree.path_of(inode)} is the device {inode.major}:{inode.minor}; xfs holds {MAX_MAJOR}:{MAX_MINOR} at most"
         )
     return inode.major << DEVICE_MINOR_BITS | inode.minor
 
@@ -201,7 +203,7 @@ def _parse(tree: Tree, inode: Inode) -> list[xattrs.Attribute]:
     try:
         return xattrs.parse(inode.xattrs)
     except xattrs.Unfit as unfit:
-        raise BuildError(f"{_path(tree, inode)}: {unfit}") from None
+        raise BuildError(f"{tree.path_of(inode)}: {unfit}") from None
 
 
 def _divide(attributes: list[xattrs.Attribute], inode: Inode, listing: list[tuple[bytes, int]] | None) -> Stored:
@@ -235,22 +237,10 @@ def _shape(tree: Tree, folder: Directory, listing: list[tuple[bytes, int]]) -> S
         return measure([len(name) for name, _ in listing])
     except OverflowError:
         raise BuildError(
-            f"{_path(tree, folder)} has {len(listing)} entries; an xfs folder holds {DIR_SPACE} bytes of them"
+            f"{tree.path_of(folder)} has {len(listing)} entries; an xfs folder holds {DIR_SPACE} bytes of them"
         ) from None
 
 
 def _up(size: int) -> int:
     """A fork's size is a multiple of eight bytes."""
     return (size + 7) & ~7
-
-
-def _uuid(digest: bytes) -> bytes:
-    """A UUID of version 8 (RFC 9562: derived in a way of one's own)."""
-    uuid = bytearray(digest[:16])
-    uuid[6] = uuid[6] & 0x0F | 0x80
-    uuid[8] = uuid[8] & 0x3F | 0x80
-    return bytes(uuid)
-
-
-def _path(tree: Tree, wanted: Inode) -> str:
-    return next(show_path(path) for path, inode in tree.walk() if inode is wanted)

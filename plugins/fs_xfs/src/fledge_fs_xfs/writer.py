@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from itertools import islice
 
-from fledge.output import ArtifactFile
+from fledge.blocks import copies, data_runs, extents_of
+from fledge.output import ArtifactFile, Copy
 from fledge.progress import Progress
 from fledge.tree.content import Content
 from fledge.tree.inode import Device, Directory, File, Inode, Symlink
 
 from fledge_fs_xfs import bmap, directory, groups, log
-from fledge_fs_xfs.bmap import NO_EXTENTS, Copy, Fork
+from fledge_fs_xfs.bmap import NO_EXTENTS, Fork
 from fledge_fs_xfs.checksum import seal
 from fledge_fs_xfs.format import (
     BLOCK,
@@ -34,9 +35,6 @@ from fledge_fs_xfs.geometry import Geometry
 from fledge_fs_xfs.inode_table import InodeTable
 from fledge_fs_xfs.metadata import MetadataBlocks
 from fledge_fs_xfs.survey import RESERVED, Stored, Survey
-
-_SETTLE = 32 << 20
-"""Bytes of content after which the checksum's thread may go on."""
 
 
 class Writer:
@@ -125,12 +123,12 @@ class Writer:
                 self._copies.append((start << BLOCK_BITS, piece.source, piece.start, size))
                 address = self._shape.address(start)
                 return Fork(FORMAT_EXTENTS, EXTENT.pack(address >> 43, address << 21 & NULL_LONG | count), 1, count)
-            placed = list(bmap.extents_of(0, runs))
+            placed = list(extents_of(0, runs, MAX_EXTENT))
         else:
             placed = []
-            for logical, count in bmap.data_runs(content):
-                placed.extend(bmap.extents_of(logical, self._data.take(count)))
-        self._copies.extend(bmap.copies(content, placed))
+            for logical, count in data_runs(content, BLOCK_BITS):
+                placed.extend(extents_of(logical, self._data.take(count), MAX_EXTENT))
+        self._copies.extend(copies(content, placed, BLOCK_BITS))
         return bmap.fork(placed, room, ino, self._metadata)
 
     def _place_directory(self, index: int, ino: int, room: int) -> tuple[Fork, int]:
@@ -162,18 +160,7 @@ class Writer:
 
     def _copy_contents(self) -> None:
         with self._progress.stage("writing xfs", sum(run[3] for run in self._copies)) as stage:
-            batch: list[Copy] = []
-            size = 0
-            for run in self._copies:
-                batch.append(run)
-                size += run[3]
-                if size >= _SETTLE:
-                    self._target.copy(batch)
-                    self._target.settled(run[0] + run[3])
-                    stage.advance(size)
-                    batch, size = [], 0
-            self._target.copy(batch)
-            stage.advance(size)
+            self._target.copy_settling(self._copies, stage.advance)
 
 
 def _device(major: int, minor: int) -> bytes:
