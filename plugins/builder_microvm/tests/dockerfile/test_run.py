@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from fledge.errors import BuildError
 from fledge.testing.dockerfiles import Project
+from fledge.testing.images import Blobs, tar
 from fledge.tree.content import Content
 from fledge.tree.inode import Directory, File
-from fledge_builder_microvm.changes import Opaque, Put, Remove
+from fledge.tree.tree import Tree
+from fledge.values import GuestPath
+from fledge_builder_microvm.changes import Change, Opaque, Put, Remove
 from fledge_builder_microvm.steps import BindMount, CacheMount, RunStep, SecretMount, TmpfsMount
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -153,14 +156,22 @@ def test_changes_become_a_layer(project: Project, runner: Any) -> None:
 
 
 def test_the_workdir_of_a_base_is_made(project: Project, runner: Any) -> None:
-    seen: list[object] = []
-    runner.make = lambda step, root: seen.append(root.root.entries.get(b"w")) or ()
-    project.write("base/Dockerfile", "FROM scratch\n")
-    built = project.build('FROM scratch\nUSER 5\nWORKDIR /w\nCMD ["x"]\nRUN x\n')
-    assert isinstance(seen[0], Directory)
-    inode = built.get("/w")
+    blobs = Blobs()
+    image = blobs.image(tar({"f": b""}), config={"WorkingDir": "/not/there"}, created="2024-05-06T07:08:09Z")
+    blobs.layout(project.folder / "layout", {"base": image})
+    trees: list[Tree] = []
+
+    def make(step: RunStep, root: Tree) -> list[Change]:
+        trees.append(root)
+        return []
+
+    runner.make = make
+    built = project.build("FROM oci:layout:base\nRUN x\n")
+    assert runner.steps[-1].workdir == "/not/there"
+    assert isinstance(trees[0].get(GuestPath.parse("/not/there")), Directory)
+    inode = built.get("/not/there")
     assert inode is not None
-    assert inode.uid == 5
+    assert inode.mtime == built.source.config.created
 
 
 def test_a_step_without_changes_has_no_layer(project: Project, runner: Any) -> None:
