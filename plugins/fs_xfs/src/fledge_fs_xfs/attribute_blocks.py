@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fledge_fs_xfs.bmap import Extent, contiguous
+from fledge.blocks import Extent
+
+from fledge_fs_xfs.bmap import contiguous
 from fledge_fs_xfs.checksum import seal
 from fledge_fs_xfs.dahash import hash_name
 from fledge_fs_xfs.datree import node_counts, nodes, seal_block

@@ -6,9 +6,9 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fledge.blocks import Run
+from fledge.blocks import Extent, Run
 
-from fledge_fs_xfs.bmap import Extent, contiguous
+from fledge_fs_xfs.bmap import contiguous
 from fledge_fs_xfs.checksum import seal
 from fledge_fs_xfs.dahash import hash_names
 from fledge_fs_xfs.datree import node_counts, nodes, seal_block
