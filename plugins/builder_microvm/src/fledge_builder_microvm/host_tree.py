@@ -64,7 +64,7 @@ class _Reader:
             here = self.rules.matches(below, matches)
             ignored = self.rules.ignores(here)
             if stat.S_ISDIR(status.st_mode):
-                if ignored and not self.rules.has_exceptions:
+                if ignored and not self.rules.may_keep_below(below):
                     continue
                 directory = _HostDirectory(self, path, below, here, status)
                 # An ignored folder is there for the sake of what a rule keeps in it.

@@ -7,6 +7,7 @@ import posixpath
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final, Self
 
 _MAGIC: Final = re.compile(r"[*?\[\\]")
@@ -84,6 +85,24 @@ class _Rule:
     regex: re.Pattern[str]
     keeps: bool
     """`!`: what matches is not ignored after all."""
+    folders: tuple[re.Pattern[str], ...]
+    """One for each component above what it can match, up to the first `**`."""
+    any_depth: bool
+    """Whether it has a `**`."""
+
+    def may_match_below(self, path: str) -> bool:
+        """Whether anything below the folder `path` can match; True also where that would take more to find out."""
+        parts = path.split("/")
+        deep_enough = self.any_depth or len(self.folders) >= len(parts)
+        return deep_enough and all(folder.fullmatch(part) for folder, part in zip(self.folders, parts, strict=False))
+
+
+def _rule(pattern: str, keeps: bool) -> _Rule:
+    components = pattern.split("/")
+    plain = list(takewhile(lambda component: "**" not in component, components))
+    any_depth = len(plain) < len(components)
+    folders = [re.compile(_ignore_regex(one), re.DOTALL) for one in (plain if any_depth else plain[:-1])]
+    return _Rule(re.compile(_ignore_regex(pattern), re.DOTALL), keeps, tuple(folders), any_depth)
 
 
 class IgnoreRules:
@@ -94,7 +113,7 @@ class IgnoreRules:
 
     def __init__(self, rules: Sequence[_Rule]) -> None:
         self._rules = tuple(rules)
-        self.has_exceptions = any(rule.keeps for rule in rules)
+        self._exceptions = tuple(rule for rule in rules if rule.keeps)
 
     @classmethod
     def parse(cls, text: str, where: str) -> Self:
@@ -122,7 +141,7 @@ class IgnoreRules:
                 pattern = pattern.removeprefix("/")
             try:
                 match_name(pattern)
-                rules.append(_Rule(re.compile(_ignore_regex(pattern), re.DOTALL), keeps))
+                rules.append(_rule(pattern, keeps))
             except (ValueError, re.error):
                 raise ValueError(f"{where}: malformed pattern {text!r}") from None
         return cls(rules)
@@ -142,6 +161,10 @@ class IgnoreRules:
             if matched:
                 ignored = not rule.keeps
         return ignored
+
+    def may_keep_below(self, path: str) -> bool:
+        """Whether a rule can keep something below the ignored folder `path`, so that it has to be looked into."""
+        return any(rule.may_match_below(path) for rule in self._exceptions)
 
 
 def _ignore_regex(pattern: str) -> str:

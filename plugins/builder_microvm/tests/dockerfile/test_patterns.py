@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from fledge.errors import BuildError
 from fledge.testing.dockerfiles import Project
@@ -77,6 +79,35 @@ def test_dockerignore(project: Project, rules: str, kept: str) -> None:
     for word in kept.removeprefix("* ").split():
         wanted = wanted - {word[1:]} if word.startswith("-") else wanted | ({word} - {"*"})
     assert files == wanted
+
+
+@pytest.mark.parametrize(
+    ("rules", "read"),
+    [
+        ("node_modules", False),
+        ("node_modules\n!README.md", False),
+        ("node_modules\n!other/m/*", False),
+        ("node_modules\n!node_modules", True),
+        ("node_modules\n!node_modules/m", True),
+        ("node_modules\n!node_*/?", True),
+        ("node_modules\n!node_*/m/x/y/z", True),
+        ("node_modules\n!**/keep", True),
+        ("node_modules\n!node_modules/**", True),
+        ("node_modules\n!nod/**", False),
+        ("*\n!src", False),
+    ],
+)
+def test_ignored_folders_are_read_only_where_something_in_them_may_be_kept(
+    project: Project, monkeypatch: pytest.MonkeyPatch, rules: str, read: bool
+) -> None:
+    project.write("node_modules/m/index.js")
+    project.write("src/a")
+    project.write(".dockerignore", rules)
+    folders: list[str] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: (folders.append(os.fsdecode(path)), scandir(path))[1])
+    project.build("FROM scratch\nCOPY . /\n")
+    assert any(folder.endswith("/node_modules") for folder in folders) == read
 
 
 def test_the_dockerfiles_own_ignore_file_comes_first(project: Project) -> None:
