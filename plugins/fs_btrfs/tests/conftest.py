@@ -4,17 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fledge.context import BuildContext
-from fledge.errors import BuildError
-from fledge.options import NoOptions
-from fledge.output import ArtifactFile
-from fledge.plan import BuildPlan, Choice
-from fledge.store import Store
+from fledge.testing.conformance import packing
 from fledge.testing.oracles import need_tool
 from fledge.testing.oracles import run as run_tool
 from fledge.tree.tree import Tree
-from fledge.values import Platform
-from fledge_fs_btrfs.driver import Btrfs, BtrfsOptions
 
 Pack = Callable[..., Path]
 Check = Callable[[Path], None]
@@ -25,27 +18,9 @@ def pack(tmp_path: Path) -> Pack:
     """Packs a tree as the build does: `pack(tree, name="t.img", size_buffer_mb=...)`."""
 
     def run(tree: Tree, name: str = "t.img", **options: object) -> Path:
-        chosen = BtrfsOptions.model_validate(options)
-        driver = Btrfs("btrfs", chosen, BuildContext(Store(tmp_path / "store")))
-        plan = BuildPlan(
-            base_dir=tmp_path,
-            strategy=Choice("oci_rootfs", NoOptions()),
-            filesystem=Choice("btrfs", chosen),
-            agent=None,
-            mappings=(),
-            manifest={},
-            platform=Platform("linux", "amd64"),
-            epoch=None,
-        )
-        target = ArtifactFile(tmp_path / name)
-        try:
-            artifact = driver.pack_artifact(plan, tree, target)
-            target.commit()
-        except BuildError:
-            target.discard()
-            raise
-        assert artifact.size == artifact.path.stat().st_size
-        return artifact.path
+        packed = packing.pack("btrfs", options, tree, tmp_path, file_name=name)
+        assert packed.artifact.size == packed.path.stat().st_size
+        return packed.path
 
     return run
 

@@ -12,19 +12,13 @@ from pathlib import Path
 
 import pytest
 from fledge.errors import BuildError
+from fledge.testing.any_tree import trees
 from fledge.testing.oracles import mounted, need_tool, run
-from fledge.testing.trees import EPOCH, MINIMAL_ACL, data, differences, hard_tree, sparse
+from fledge.testing.trees import EPOCH, MINIMAL_ACL, data, described, differences, hard_tree, sparse
 from fledge.tree.content import Content
 from fledge.tree.inode import (
-    BlockDevice,
-    CharDevice,
-    Device,
     Directory,
-    Fifo,
     File,
-    Inode,
-    Socket,
-    Symlink,
 )
 from fledge.tree.tree import Tree
 from fledge_fs_btrfs.checksum import crc32c
@@ -32,7 +26,6 @@ from fledge_fs_btrfs.driver import Btrfs
 from fledge_fs_btrfs.format import CHECKSUM_SIZE, HEADER_SIZE, KEY, MIB, NODE, POINTER, SECTOR
 from fledge_fs_btrfs.reader import read_tree
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 Pack = Callable[..., Path]
 Check = Callable[[Path], None]
@@ -41,33 +34,6 @@ SUPERBLOCK = 64 * 1024
 
 pytestmark = pytest.mark.xdist_group("btrfs")
 """Equal trees have equal UUIDs, and a kernel before 6.7 mounts one of them at a time."""
-
-
-def described(tree: Tree) -> dict[bytes, tuple[object, ...]]:
-    """Every path with all there is to its inode; hard links share the first path."""
-    first: dict[int, bytes] = {}
-    return {path: (first.setdefault(id(inode), path), *describe(inode)) for path, inode in tree.walk()}
-
-
-def describe(inode: Inode) -> tuple[object, ...]:
-    detail: object = None
-    if isinstance(inode, File):
-        detail = inode.content.size, inode.content.read() if inode.content.size < 1 << 26 else None
-    elif isinstance(inode, Symlink):
-        detail = inode.target
-    elif isinstance(inode, Device):
-        detail = inode.major, inode.minor
-    return type(inode), inode.mode, inode.uid, inode.gid, inode.mtime, dict(inode.xattrs), detail
-
-
-def read_all(image: Path) -> None:
-    for _, inode in read_tree(image).walk():
-        describe(inode)
-
-
-def test_our_images_are_read_back(pack: Pack) -> None:
-    tree = hard_tree()
-    assert described(read_tree(pack(tree))) == described(tree)
 
 
 def test_what_was_read_is_packed_into_the_same_bytes(pack: Pack) -> None:
@@ -289,7 +255,7 @@ def test_a_wrong_bit_is_found_by_its_checksum(pack: Pack, seed: int) -> None:
         at = randomly.choice([at for at in range(NODE) if block[at]])
         os.pwrite(file.fileno(), bytes((block[at] ^ 1 << seed % 8,)), start + at)
     with pytest.raises(BuildError, match=f"the tree block {start} has a wrong checksum"):
-        read_all(image)
+        described(read_tree(image))
 
 
 def test_a_wrong_bit_in_the_data_is_found_when_they_are_read(pack: Pack) -> None:
@@ -334,13 +300,13 @@ def test_broken_images_are_an_error_or_a_tree_and_never_a_crash_or_a_loop(pack: 
                 block[at] = randomly.choice((0, 1, 0x7F, 0x80, 0xFF, randomly.randrange(256)))
             seal(image, block, start)
         try:
-            read_all(image)
+            described(read_tree(image))
         except BuildError:
             errors += 1
         for start in chosen:
             seal(image, bytearray(sound[start]), start)
     assert errors > 120
-    read_all(image)
+    described(read_tree(image))
 
 
 def test_a_tree_that_leads_back_to_itself_is_an_error(pack: Pack) -> None:
@@ -361,65 +327,10 @@ def test_a_tree_that_leads_back_to_itself_is_an_error(pack: Pack) -> None:
         read_tree(image)
 
 
-names = (
-    st.binary(min_size=1, max_size=255)
-    .map(lambda raw: raw.replace(b"\0", b"n").replace(b"/", b"s"))
-    .filter(lambda raw: raw not in (b".", b".."))
-)
-times = st.integers(-(1 << 63) * 10**9, ((1 << 63) - 1) * 10**9)
-owners = st.integers(0, (1 << 32) - 1)
-modes = st.integers(0, 0o7777)
-attributes = st.dictionaries(
-    st.sampled_from([b"user.a", b"user.longer-name", b"trusted.t", b"security.s"]), st.binary(max_size=3000), max_size=3
-)
-
-
-@st.composite
-def contents(draw: st.DrawFn) -> Content:
-    pieces, at = [], 0
-    for gap, size in draw(st.lists(st.tuples(st.integers(0, 20_000), st.integers(1, 9000)), max_size=7)):
-        pieces.append((at + gap, data(size, gap)))
-        at += gap + size
-    return sparse(at + draw(st.sampled_from([0, 1, 5000])), *pieces)
-
-
-@st.composite
-def inodes(draw: st.DrawFn) -> Inode:
-    common = draw(modes), draw(owners), draw(owners), draw(times), draw(attributes)
-    kind = draw(st.sampled_from([File, File, Symlink, CharDevice, BlockDevice, Fifo, Socket]))
-    if kind is File:
-        return File(draw(contents()), *common)
-    if kind is Symlink:
-        return Symlink(draw(st.binary(min_size=1, max_size=200).map(lambda raw: raw.replace(b"\0", b"x"))), *common)
-    if kind is CharDevice or kind is BlockDevice:
-        return kind(draw(st.integers(0, 4095)), draw(st.integers(0, 1_048_575)), *common)
-    return kind(*common)  # type: ignore[return-value, call-arg, arg-type]
-
-
-@st.composite
-def trees(draw: st.DrawFn) -> Tree:
-    root = Directory(draw(modes), draw(owners), draw(owners), draw(times), draw(attributes))
-    folders = [root]
-    shared: list[Inode] = []
-    for name in draw(st.lists(names, max_size=25, unique=True)):
-        parent = draw(st.sampled_from(folders))
-        what = draw(st.sampled_from(["inode", "inode", "folder", "link"]))
-        if what == "folder":
-            inode: Inode = Directory(draw(modes), mtime=draw(times), xattrs=draw(attributes))
-            folders.append(inode)  # type: ignore[arg-type]
-        elif what == "link" and shared:
-            inode = draw(st.sampled_from(shared))
-        else:
-            inode = draw(inodes())
-            shared.append(inode)
-        parent.entries[name] = inode
-    return Tree(root)
-
-
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(tree=trees())
+@given(tree=trees(seconds=(-(1 << 63), (1 << 63) - 1), xattr_size=3000))
 def test_any_tree_passes_btrfs_check_and_is_read_back(pack: Pack, check: Check, tree: Tree) -> None:
     image = pack(tree, size_buffer_mb=1)
     check(image)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from fledge.errors import BuildError
 from fledge.testing.oracles import mounted, need_root, need_tool, run
-from fledge.testing.trees import EPOCH, MINIMAL_ACL, SECOND, data, differences, hard_tree, sparse
-from fledge.tree.content import EMPTY, Content
+from fledge.testing.trees import EPOCH, MINIMAL_ACL, SECOND, data, differences, empty_files, hard_tree, sparse
+from fledge.tree.content import Content
 from fledge.tree.inode import CharDevice, Directory, File, Symlink
 from fledge.tree.tree import Tree
 from fledge_fs_erofs.driver import Erofs
@@ -31,13 +31,6 @@ TEXT = b"".join(b"line %d of a text that compresses well\n" % i for i in range(3
 
 OPTIONS = [{"compression": "none"}, {}, {"compression_level": 9}]
 each_compression = pytest.mark.parametrize("options", OPTIONS, ids=["none", "lz4", "lz4hc"])
-
-
-def tree_of(count: int) -> Tree:
-    tree = Tree(Directory(0o755, mtime=EPOCH), epoch=EPOCH)
-    for i in range(count):
-        tree.root.entries[b"file-%05d" % i] = File(EMPTY, 0o644, mtime=EPOCH)
-    return tree
 
 
 def compressible_tree() -> Tree:
@@ -93,18 +86,18 @@ def test_another_tree_gives_another_uuid(pack: Pack) -> None:
     def uuid(tree: Tree, name: str) -> bytes:
         return pack(tree, name).read_bytes()[UUID]
 
-    changed = tree_of(3)
+    changed = empty_files(3)
     changed.root.entries[b"file-00001"].mode = 0o600
-    assert uuid(tree_of(3), "a") == uuid(tree_of(3), "b")
-    assert len({uuid(tree_of(3), "c"), uuid(tree_of(4), "d"), uuid(changed, "e")}) == 3
+    assert uuid(empty_files(3), "a") == uuid(empty_files(3), "b")
+    assert len({uuid(empty_files(3), "c"), uuid(empty_files(4), "d"), uuid(changed, "e")}) == 3
 
 
 def test_the_time_of_the_filesystem_is_the_plans_epoch_else_the_trees(pack: Pack) -> None:
     def made(image: Path) -> int:
         return int.from_bytes(image.read_bytes()[BUILD_TIME], "little")
 
-    assert made(pack(tree_of(1), epoch=42)) == 42
-    assert made(pack(tree_of(1))) == EPOCH // SECOND
+    assert made(pack(empty_files(1), epoch=42)) == 42
+    assert made(pack(empty_files(1))) == EPOCH // SECOND
 
 
 def test_an_empty_tree(pack: Pack, fsck: Fsck) -> None:
@@ -120,7 +113,7 @@ def test_an_empty_tree(pack: Pack, fsck: Fsck) -> None:
     "moment", [-1, -(1 << 31) * SECOND - 1, (1 << 32) * SECOND + 7, (1 << 36) * SECOND + 999_999_999]
 )
 def test_times_need_not_be_clamped(pack: Pack, moment: int) -> None:
-    tree = tree_of(1)
+    tree = empty_files(1)
     tree.root.entries[b"file-00000"].mtime = moment
     image = pack(tree)
     with mounted(image, "erofs") as folder:
@@ -139,7 +132,7 @@ def test_device_numbers(pack: Pack, major: int, minor: int) -> None:
 
 
 def test_attributes_that_inodes_share_stand_in_the_image_once(pack: Pack, fsck: Fsck) -> None:
-    tree = tree_of(500)
+    tree = empty_files(500)
     label, own = b"system_u:object_r:everyones_label:s0", b"the label of one alone"
     for inode in tree.root.entries.values():
         inode.xattrs = {b"security.selinux": label, b"system.posix_acl_access": MINIMAL_ACL}
@@ -236,8 +229,8 @@ def flip(image: Path, at: int) -> None:
 
 def test_it_is_known_by_its_superblock_and_says_what_the_kernel_needs(pack: Pack) -> None:
     plain, compressed = (
-        pack(tree_of(1), "plain.img", compression="none").read_bytes(),
-        pack(tree_of(1), "lz4.img").read_bytes(),
+        pack(empty_files(1), "plain.img", compression="none").read_bytes(),
+        pack(empty_files(1), "lz4.img").read_bytes(),
     )
     assert Erofs.recognizes(plain)
     assert not Erofs.recognizes(b"")
@@ -247,7 +240,7 @@ def test_it_is_known_by_its_superblock_and_says_what_the_kernel_needs(pack: Pack
 
 
 def test_an_error_names_the_path(pack: Pack) -> None:
-    tree = tree_of(1)
+    tree = empty_files(1)
     below = tree.root.entries[b"a"] = Directory(0o755)
     below.entries[b"link"] = Symlink(b"t" * 4096)
     with pytest.raises(BuildError, match=r"^/a/link points to 4096 bytes; an erofs symlink holds 4095$"):

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from fledge.errors import BuildError
 from fledge.testing.oracles import mounted, need_root, need_tool, run
-from fledge.testing.trees import EPOCH, MINIMAL_ACL, data, differences, hard_tree, sparse
+from fledge.testing.trees import EPOCH, MINIMAL_ACL, data, described, differences, hard_tree, sparse
 from fledge.tree.content import EMPTY, Content
-from fledge.tree.inode import Device, Directory, File, Inode, Symlink
+from fledge.tree.inode import Directory, File, Inode, Symlink
 from fledge.tree.tree import Tree
 from fledge_fs_erofs import format as fs
 from fledge_fs_erofs.driver import Erofs
@@ -26,23 +26,6 @@ Fsck = Callable[[Path], None]
 BLOCK = 4096
 SUPERBLOCK = 1024
 TEXT = b"".join(b"line %d of a text that compresses well\n" % i for i in range(30_000))
-
-
-def described(tree: Tree) -> dict[bytes, tuple[object, ...]]:
-    """Every path with all there is to its inode; hard links share the first path."""
-    first: dict[int, bytes] = {}
-    return {path: (first.setdefault(id(inode), path), *describe(inode)) for path, inode in tree.walk()}
-
-
-def describe(inode: Inode) -> tuple[object, ...]:
-    detail: object = None
-    if isinstance(inode, File):
-        detail = inode.content.size, inode.content.read() if inode.content.size < 1 << 26 else None
-    elif isinstance(inode, Symlink):
-        detail = inode.target
-    elif isinstance(inode, Device):
-        detail = inode.major, inode.minor
-    return type(inode), inode.mode, inode.uid, inode.gid, inode.mtime, dict(inode.xattrs), detail
 
 
 def tree_with(entries: dict[bytes, Inode]) -> Tree:
@@ -172,11 +155,6 @@ def test_a_file_that_is_cut_short(pack: Pack, size: int) -> None:
         read_tree(image)
 
 
-def read_all(image: Path) -> None:
-    for _, inode in read_tree(image).walk():
-        describe(inode)
-
-
 class Patient:
     """An image that is damaged on purpose, with a checksum that is right again."""
 
@@ -201,7 +179,7 @@ class Patient:
     def error(self) -> str:
         self.path.write_bytes(seal(bytes(self.bytes[SUPERBLOCK:BLOCK])) + self.bytes[BLOCK:])
         with pytest.raises(BuildError) as caught:
-            read_all(self.path)
+            described(read_tree(self.path))
         message = caught.value.message
         assert message.startswith(f"{self.path} is not an erofs image that can be read: ")
         return message
@@ -233,7 +211,7 @@ def patient(pack: Pack) -> Patient:
 
 def test_the_patient_is_well_before_the_operation(patient: Patient) -> None:
     patient.path.write_bytes(seal(bytes(patient.bytes[SUPERBLOCK:BLOCK])) + patient.bytes[BLOCK:])
-    read_all(patient.path)
+    described(read_tree(patient.path))
 
 
 def test_a_wrong_bit_in_the_superblock_is_found_by_its_checksum(patient: Patient) -> None:
@@ -348,7 +326,7 @@ def test_compressed_data_that_are_wrong(patient: Patient) -> None:
         patient.put(randomly.randrange(BLOCK, 10 * BLOCK), bytes(40))
         patient.path.write_bytes(patient.bytes)
         try:
-            read_all(patient.path)
+            described(read_tree(patient.path))
         except BuildError as error:
             found.append(error.message)
         patient.bytes = sound
@@ -370,7 +348,7 @@ def test_broken_images_are_an_error_or_a_tree_and_never_a_crash_or_a_loop(pack: 
             broken[at] = randomly.choice((0, 1, 0x7F, 0x80, 0xFF, randomly.randrange(256)))
         image.write_bytes(seal(bytes(broken[SUPERBLOCK:BLOCK])) + broken[BLOCK:])
         try:
-            read_all(image)
+            described(read_tree(image))
         except BuildError:
             errors += 1
     assert errors > 20

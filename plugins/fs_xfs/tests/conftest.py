@@ -5,20 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fledge.context import BuildContext
-from fledge.errors import BuildError
-from fledge.options import NoOptions
-from fledge.output import ArtifactFile
-from fledge.plan import BuildPlan, Choice
-from fledge.store import Store
+from fledge.testing.conformance import packing
 from fledge.testing.oracles import need_tool
 from fledge.testing.oracles import run as run_tool
 from fledge.testing.trees import hard_tree
 from fledge.tree.inode import Directory
 from fledge.tree.tree import Tree
-from fledge.values import Platform
-from fledge_fs_xfs.driver import Xfs
-from fledge_fs_xfs.options import XfsOptions
 
 Pack = Callable[..., Path]
 Fsck = Callable[[Path], None]
@@ -29,27 +21,9 @@ def pack(tmp_path: Path) -> Pack:
     """Packs a tree as the build does: `pack(tree, name="t.img", epoch=None, size_buffer_mb=...)`."""
 
     def run(tree: Tree, name: str = "t.img", epoch: int | None = None, **options: object) -> Path:
-        chosen = XfsOptions.model_validate(options)
-        driver = Xfs("xfs", chosen, BuildContext(Store(tmp_path / "store")))
-        plan = BuildPlan(
-            base_dir=tmp_path,
-            strategy=Choice("oci_rootfs", NoOptions()),
-            filesystem=Choice("xfs", chosen),
-            agent=None,
-            mappings=(),
-            manifest={},
-            platform=Platform("linux", "amd64"),
-            epoch=epoch,
-        )
-        target = ArtifactFile(tmp_path / name)
-        try:
-            artifact = driver.pack_artifact(plan, tree, target)
-            target.commit()
-        except BuildError:
-            target.discard()
-            raise
-        assert artifact.size == artifact.path.stat().st_size
-        return artifact.path
+        packed = packing.pack("xfs", options, tree, tmp_path, file_name=name, epoch=epoch)
+        assert packed.artifact.size == packed.path.stat().st_size
+        return packed.path
 
     return run
 

@@ -10,16 +10,15 @@ from pathlib import Path
 
 import pytest
 from fledge.errors import BuildError
+from fledge.testing.any_tree import trees
 from fledge.testing.oracles import mounted, need_root, need_tool, run
-from fledge.testing.trees import EPOCH, MINIMAL_ACL, data, differences, sparse
-from fledge.tree.content import Content
-from fledge.tree.inode import BlockDevice, CharDevice, Device, Directory, Fifo, File, Inode, Socket, Symlink
+from fledge.testing.trees import EPOCH, MINIMAL_ACL, data, described, differences, sparse
+from fledge.tree.inode import Directory, File
 from fledge.tree.tree import Tree
 from fledge_fs_xfs.checksum import seal
 from fledge_fs_xfs.driver import Xfs
 from fledge_fs_xfs.reader import read_tree
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 Pack = Callable[..., Path]
 Fsck = Callable[[Path], None]
@@ -27,28 +26,6 @@ Make = Callable[[], Tree]
 Shown = Callable[[Tree], Tree]
 
 BLOCK = 4096
-
-
-def described(tree: Tree) -> dict[bytes, tuple[object, ...]]:
-    """Every path with all there is to its inode; hard links share the first path."""
-    first: dict[int, bytes] = {}
-    return {path: (first.setdefault(id(inode), path), *describe(inode)) for path, inode in tree.walk()}
-
-
-def describe(inode: Inode) -> tuple[object, ...]:
-    detail: object = None
-    if isinstance(inode, File):
-        detail = inode.content.size, inode.content.read() if inode.content.size < 1 << 26 else None
-    elif isinstance(inode, Symlink):
-        detail = inode.target
-    elif isinstance(inode, Device):
-        detail = inode.major, inode.minor
-    return type(inode), inode.mode, inode.uid, inode.gid, inode.mtime, dict(inode.xattrs), detail
-
-
-def test_our_images_are_read_back(pack: Pack, hard: Make) -> None:
-    tree = hard()
-    assert described(read_tree(pack(tree))) == described(tree)
 
 
 def test_what_was_read_is_packed_into_the_same_bytes(pack: Pack, hard: Make) -> None:
@@ -196,11 +173,6 @@ HEAD = 700 * BLOCK
 """All metadata of the hard tree stand before it."""
 
 
-def read_all(image: Path) -> None:
-    for _, inode in read_tree(image).walk():
-        describe(inode)
-
-
 def resealed(image: bytearray) -> None:
     """Mends the checksums of the first blocks, so that the broken numbers themselves are met."""
     image[:512] = seal(bytes(image[:224] + bytes(4) + image[228:512]), 224)
@@ -232,7 +204,7 @@ def test_broken_images_are_an_error_or_a_tree_and_never_a_crash_or_a_loop(pack: 
         with open(image, "r+b") as file:
             file.write(broken)
         try:
-            read_all(image)
+            described(read_tree(image))
         except BuildError:
             errors += 1
     assert 100 < errors < 150
@@ -249,7 +221,7 @@ def test_a_wrong_bit_in_the_metadata_is_found_by_its_checksum(pack: Pack, hard: 
         file.seek(at)
         file.write(bytes((sound[at] ^ 1 << seed % 8,)))
     with pytest.raises(BuildError, match=r"has a wrong checksum|is not there"):
-        read_all(image)
+        described(read_tree(image))
 
 
 def test_a_name_that_the_index_does_not_find_is_an_error(pack: Pack, hard: Make) -> None:
@@ -266,65 +238,10 @@ def test_a_name_that_the_index_does_not_find_is_an_error(pack: Pack, hard: Make)
         read_tree(image)
 
 
-names = (
-    st.binary(min_size=1, max_size=255)
-    .map(lambda raw: raw.replace(b"\0", b"n").replace(b"/", b"s"))
-    .filter(lambda raw: raw not in (b".", b".."))
-)
-times = st.integers(-(1 << 31) * 10**9, 16_299_260_424 * 10**9)
-owners = st.integers(0, (1 << 32) - 1)
-modes = st.integers(0, 0o7777)
-attributes = st.dictionaries(
-    st.sampled_from([b"user.a", b"user.longer-name", b"trusted.t", b"security.s"]), st.binary(max_size=300), max_size=3
-)
-
-
-@st.composite
-def contents(draw: st.DrawFn) -> Content:
-    pieces, at = [], 0
-    for gap, size in draw(st.lists(st.tuples(st.integers(0, 20_000), st.integers(1, 9000)), max_size=7)):
-        pieces.append((at + gap, data(size, gap)))
-        at += gap + size
-    return sparse(at + draw(st.sampled_from([0, 1, 5000])), *pieces)
-
-
-@st.composite
-def inodes(draw: st.DrawFn) -> Inode:
-    common = draw(modes), draw(owners), draw(owners), draw(times), draw(attributes)
-    kind = draw(st.sampled_from([File, File, Symlink, CharDevice, BlockDevice, Fifo, Socket]))
-    if kind is File:
-        return File(draw(contents()), *common)
-    if kind is Symlink:
-        return Symlink(draw(st.binary(min_size=1, max_size=400).map(lambda raw: raw.replace(b"\0", b"x"))), *common)
-    if kind is CharDevice or kind is BlockDevice:
-        return kind(draw(st.integers(0, 511)), draw(st.integers(0, 262_143)), *common)
-    return kind(*common)  # type: ignore[return-value, call-arg, arg-type]
-
-
-@st.composite
-def trees(draw: st.DrawFn) -> Tree:
-    root = Directory(draw(modes), draw(owners), draw(owners), draw(times), draw(attributes))
-    folders = [root]
-    shared: list[Inode] = []
-    for name in draw(st.lists(names, max_size=40, unique=True)):
-        parent = draw(st.sampled_from(folders))
-        what = draw(st.sampled_from(["inode", "inode", "folder", "link"]))
-        if what == "folder":
-            inode: Inode = Directory(draw(modes), mtime=draw(times), xattrs=draw(attributes))
-            folders.append(inode)  # type: ignore[arg-type]
-        elif what == "link" and shared:
-            inode = draw(st.sampled_from(shared))
-        else:
-            inode = draw(inodes())
-            shared.append(inode)
-        parent.entries[name] = inode
-    return Tree(root)
-
-
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(tree=trees())
+@given(tree=trees(seconds=(-(1 << 31), 16_299_260_424), entries=40, target_size=400, major=511, minor=262_143))
 def test_any_tree_passes_xfs_repair_and_is_read_back(pack: Pack, fsck: Fsck, tree: Tree) -> None:
     image = pack(tree)
     fsck(image)

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from fledge.tree.content import Content, MemorySource, Piece
+from fledge.tree.content import EMPTY, Content, MemorySource, Piece
 from fledge.tree.inode import NO_XATTRS, CharDevice, Device, Directory, Fifo, File, Inode, Socket, Symlink
 from fledge.tree.inode import BlockDevice as BlockDevice
 from fledge.tree.tree import Tree
@@ -154,6 +154,34 @@ def hard_tree(*, block: int = 4096, nanoseconds: bool = True, acls: bool = True)
         add(many_names, f"entry-{i:04}-{'x' * (i % 50)}", File(Content.of(b"%d" % i), 0o644, mtime=EPOCH))
     add(root, "empty", Directory(0o711))
     return tree
+
+
+def empty_files(count: int) -> Tree:
+    """As many empty files in the root: `file-00000` and so on."""
+    tree = Tree(Directory(0o755, mtime=EPOCH), epoch=EPOCH)
+    for number in range(count):
+        tree.root.entries[b"file-%05d" % number] = File(EMPTY, 0o644, mtime=EPOCH)
+    return tree
+
+
+def described(tree: Tree) -> dict[bytes, tuple[object, ...]]:
+    """Every path with all there is to its inode, for comparing two trees in memory; hard links share the first path.
+
+    Contents are read, those of less than 64 MiB.
+    """
+    first: dict[int, bytes] = {}
+    return {path: (first.setdefault(id(inode), path), *_describe(inode)) for path, inode in tree.walk()}
+
+
+def _describe(inode: Inode) -> tuple[object, ...]:
+    detail: object = None
+    if isinstance(inode, File):
+        detail = inode.content.size, inode.content.read() if inode.content.size < 1 << 26 else None
+    elif isinstance(inode, Symlink):
+        detail = inode.target
+    elif isinstance(inode, Device):
+        detail = inode.major, inode.minor
+    return type(inode), inode.mode, inode.uid, inode.gid, inode.mtime, dict(inode.xattrs), detail
 
 
 def differences(
