@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fledge.testing.project import CONFIG, LAYERS, Project
+from fledge.testing.project import CONFIG, LAYERS, PROGRAM, Project
 from fledge.testing.tars import archive, member
 from fledge.testing.trees import data
 from fledge.testing.venvs import NOBODY, Venv, need_unprivileged_user
 
-FORMATS = ["squashfs", "ext4"]
+FORMATS = ["squashfs", "ext4", "xfs", "btrfs", "erofs"]
 
 
 def prepare(folder: Path, filesystem: str, program: tuple[str, ...] = ()) -> Project:
@@ -25,7 +25,7 @@ def prepare(folder: Path, filesystem: str, program: tuple[str, ...] = ()) -> Pro
         member(b"text", b"the same again " * 50_000),
     )
     project.image(*LAYERS, many, **CONFIG)
-    (folder / "agent").write_text("#!/bin/sh\n")
+    (folder / "agent").write_bytes(PROGRAM)
     (folder / "site").mkdir()
     for name in ("b", "a", "c"):
         (folder / "site" / name).write_text(name)
