@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from fledge.reading import Corrupt
 from fledge.testing.trees import sparse
 from fledge.tree.content import Content, MemorySource, Piece
 from fledge_fs_erofs.chunks import ChunkedFile
 from fledge_fs_erofs.contents import cut
-from fledge_fs_erofs.corrupt import Corrupt
 from fledge_fs_erofs.directories import Listing, decode_block
 from fledge_fs_erofs.format import DIRENT
 from fledge_fs_erofs.slots import Slots

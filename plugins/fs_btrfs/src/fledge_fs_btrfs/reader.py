@@ -5,21 +5,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
+from stat import S_ISDIR
 
-from fledge.errors import BuildError
+from fledge.reading import Corrupt, reading, stored_inode
 from fledge.tree.content import Content, MemorySource, Piece, Source
-from fledge.tree.inode import (
-    NO_XATTRS,
-    BlockDevice,
-    CharDevice,
-    Directory,
-    Fifo,
-    File,
-    Inode,
-    Socket,
-    Symlink,
-)
+from fledge.tree.inode import NO_XATTRS, Directory, Inode
 from fledge.tree.tree import Tree
 
 from fledge_fs_btrfs.checksum import name_hash
@@ -45,7 +35,7 @@ from fledge_fs_btrfs.format import (
     XATTR_ITEM,
 )
 from fledge_fs_btrfs.verified_data import VerifiedData
-from fledge_fs_btrfs.volume import Corrupt, Item, Root, Volume, parse_root
+from fledge_fs_btrfs.volume import Item, Root, Volume, parse_root
 
 _LAST_INO = (1 << 64) - 257
 _SECOND = 1_000_000_000
@@ -56,12 +46,8 @@ def read_tree(path: Path) -> Tree:
 
     Raises BuildError when it can't be read or is corrupt.
     """
-    try:
+    with reading(path, "a btrfs image"):
         return _Reader(path).tree()
-    except OSError as error:
-        raise BuildError(f"can't read {path}: {error.strerror}") from error
-    except Corrupt as corrupt:
-        raise BuildError(f"{path} is not a btrfs image that can be read: {corrupt}") from None
 
 
 class _Raw:
@@ -151,30 +137,24 @@ class _Reader:
     def _add(self, ino: int, raw: _Raw) -> None:
         size, links, uid, gid, format_and_mode, device, flags = (raw.item[i] for i in (2, 5, 6, 7, 8, 9, 10))
         seconds, nanoseconds = raw.item[16:18]
-        mode, kind = format_and_mode & 0o7777, S_IFMT(format_and_mode)
         mtime = seconds * _SECOND + nanoseconds
         if nanoseconds >= _SECOND or format_and_mode >> 16 or size > MAX_FILE:
             raise Corrupt(f"inode {ino} has a time, a mode or a size that can't be")
-        if raw.by_name != raw.by_index or (raw.by_name and kind != S_IFDIR):
+        if raw.by_name != raw.by_index or (raw.by_name and not S_ISDIR(format_and_mode)):
             raise Corrupt(f"the two lists of the names in inode {ino} differ")
-        common = mode, uid, gid, mtime, raw.xattrs or NO_XATTRS
-        inode: Inode
-        if kind == S_IFREG:
-            inode = File(self._content(ino, size, flags, raw.extents), *common)
-        elif kind == S_IFDIR:
-            inode = Directory(*common)
+        inode = stored_inode(
+            ino,
+            format_and_mode,
+            uid,
+            gid,
+            mtime,
+            raw.xattrs or NO_XATTRS,
+            content=lambda: self._content(ino, size, flags, raw.extents),
+            target=lambda: self._target(ino, size, raw.extents),
+            device=lambda: _device(ino, device),
+        )
+        if isinstance(inode, Directory):
             self._entries[ino] = raw.by_index
-        elif kind == S_IFLNK:
-            inode = Symlink(self._target(ino, size, raw.extents), *common)
-        elif kind in (S_IFCHR, S_IFBLK):
-            major, minor = device >> 20, device & 0xFFFFF
-            if major > 0xFFF:
-                raise Corrupt(f"inode {ino} is the device {device:#x}")
-            inode = (CharDevice if kind == S_IFCHR else BlockDevice)(major, minor, *common)
-        elif kind in (S_IFIFO, S_IFSOCK):
-            inode = (Fifo if kind == S_IFIFO else Socket)(*common)
-        else:
-            raise Corrupt(f"inode {ino} is of the unknown type {kind:#o}")
         self._inodes[ino] = inode
         self._links[ino] = links
 
@@ -236,6 +216,13 @@ class _Reader:
         if not 0 < size <= MAX_SYMLINK or target.is_sparse or len(extents) != 1:
             raise Corrupt(f"symlink inode {ino} points to {size} bytes")
         return target.read()
+
+
+def _device(ino: int, encoded: int) -> tuple[int, int]:
+    major, minor = encoded >> 20, encoded & 0xFFFFF
+    if major > 0xFFF:
+        raise Corrupt(f"inode {ino} is the device {encoded:#x}")
+    return major, minor
 
 
 def _read_item(raw: _Raw, item: Item) -> None:

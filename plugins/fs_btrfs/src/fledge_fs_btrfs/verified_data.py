@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 
 from fledge.errors import BuildError
+from fledge.reading import Corrupt, reading
 
 from fledge_fs_btrfs.checksum import crc32c
 from fledge_fs_btrfs.format import CHECKSUM, EXTENT_CSUM, EXTENT_CSUM_ITEM
-from fledge_fs_btrfs.volume import Corrupt, Root, Volume
+from fledge_fs_btrfs.volume import Root, Volume
 
 
 class VerifiedData:
@@ -29,12 +30,10 @@ class VerifiedData:
         sector = self._volume.sector
         first = start // sector * sector
         count = -(-(start + length - first) // sector)
-        try:
+        with reading(self._path, "a btrfs image"):
             offset = self._volume.offset(first, count * sector)
             data = self._volume.source.view(offset, count * sector)
             wanted = self._checksums(first, count)
-        except Corrupt as corrupt:
-            raise BuildError(f"{self._path} is not a btrfs image that can be read: {corrupt}") from None
         sums = struct.pack(f"<{count}I", *[crc32c(each) for (each,) in struct.iter_unpack(f"{sector}s", data)])
         if sums != wanted:
             bad = next(i for i in range(count) if sums[4 * i : 4 * i + 4] != wanted[4 * i : 4 * i + 4])

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from fledge.reading import Corrupt
 from fledge.tree.content import FileSource
 
 from fledge_fs_btrfs.checksum import crc32c
@@ -61,10 +62,6 @@ _SIZES = tuple(SECTOR << shift for shift in range(5))
 
 Item = tuple[int, int, int, bytes]
 """Key and data."""
-
-
-class Corrupt(Exception):  # noqa: N818 - the reader words it with the file's path
-    """What is wrong with the image."""
 
 
 class Root(NamedTuple):

@@ -8,9 +8,9 @@ from operator import attrgetter
 from typing import Final
 
 from fledge.errors import BuildError
+from fledge.reading import Corrupt
 
 from fledge_fs_erofs import format as fs
-from fledge_fs_erofs.corrupt import Corrupt
 from fledge_fs_erofs.extents import Extent, extents
 from fledge_fs_erofs.image import Image, RawInode
 

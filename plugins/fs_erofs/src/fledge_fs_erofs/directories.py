@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fledge_fs_erofs.corrupt import Corrupt
+from fledge.reading import Corrupt
+
 from fledge_fs_erofs.format import BLOCK, DIRENT
 
 

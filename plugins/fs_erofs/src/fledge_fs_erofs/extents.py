@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
+from fledge.reading import Corrupt
+
 from fledge_fs_erofs import compact
 from fledge_fs_erofs import format as fs
-from fledge_fs_erofs.corrupt import Corrupt
 from fledge_fs_erofs.image import Image, RawInode
 from fledge_fs_erofs.lclusters import Lcluster, decode
 

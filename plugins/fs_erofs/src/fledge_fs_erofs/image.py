@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from fledge.reading import Corrupt
 from fledge.tree.content import FileSource
 from fledge.tree.inode import NO_XATTRS
 
 from fledge_fs_erofs import format as fs
 from fledge_fs_erofs import xattrs
-from fledge_fs_erofs.corrupt import Corrupt
 from fledge_fs_erofs.directories import decode_block
 from fledge_fs_erofs.superblock import Superblock
 

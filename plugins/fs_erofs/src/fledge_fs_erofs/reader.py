@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
 
-from fledge.errors import BuildError
+from fledge.reading import Corrupt, add_piece, reading, stored_inode
 from fledge.tree.content import Content, Piece
-from fledge.tree.inode import BlockDevice, CharDevice, Directory, Fifo, File, Inode, Socket, Symlink
+from fledge.tree.inode import Directory, Inode
 from fledge.tree.tree import Tree
 
 from fledge_fs_erofs import format as fs
 from fledge_fs_erofs.compressed import CompressedSource
-from fledge_fs_erofs.corrupt import Corrupt
 from fledge_fs_erofs.image import Image, RawInode
 
 _CHUNK_ADDRESS = struct.Struct("<I")
@@ -26,12 +24,8 @@ def read_tree(path: Path) -> Tree:
 
     Raises BuildError when it can't be read or is corrupt.
     """
-    try:
+    with reading(path, "an erofs image"):
         return _Reader(Image(path)).tree()
-    except OSError as error:
-        raise BuildError(f"can't read {path}: {error.strerror}") from error
-    except Corrupt as corrupt:
-        raise BuildError(f"{path} is not an erofs image that can be read: {corrupt}") from None
 
 
 class _Reader:
@@ -63,22 +57,17 @@ class _Reader:
         return Tree(top, epoch=top.mtime)
 
     def _inode(self, raw: RawInode) -> Inode:
-        mode, uid, gid, mtime, xattrs = raw.mode & 0o7777, raw.uid, raw.gid, raw.mtime, raw.xattrs
-        kind = S_IFMT(raw.mode)
-        inode: Inode
-        if kind == S_IFREG:
-            inode = File(self._content(raw), mode, uid, gid, mtime, xattrs)
-        elif kind == S_IFDIR:
-            inode = Directory(mode, uid, gid, mtime, xattrs)
-        elif kind == S_IFLNK:
-            inode = Symlink(self._image.target(raw), mode, uid, gid, mtime, xattrs)
-        elif kind in (S_IFCHR, S_IFBLK):
-            device = CharDevice if kind == S_IFCHR else BlockDevice
-            inode = device(*_device(raw.unit), mode, uid, gid, mtime, xattrs)
-        elif kind in (S_IFIFO, S_IFSOCK):
-            inode = (Fifo if kind == S_IFIFO else Socket)(mode, uid, gid, mtime, xattrs)
-        else:
-            raise Corrupt(f"inode {raw.nid} is of the unknown type {kind:#o}")
+        inode = stored_inode(
+            raw.nid,
+            raw.mode,
+            raw.uid,
+            raw.gid,
+            raw.mtime,
+            raw.xattrs,
+            content=lambda: self._content(raw),
+            target=lambda: self._image.target(raw),
+            device=lambda: _device(raw.unit),
+        )
         self._inodes[raw.nid] = inode
         return inode
 
@@ -118,11 +107,7 @@ class _Reader:
             offset, place = number << bits, address << fs.BLOCK_BITS
             length = min(1 << bits, raw.size - offset)
             image.check(place, length)
-            last = pieces[-1] if pieces else None
-            if last is not None and last.offset + last.length == offset and last.start + last.length == place:
-                last.length += length
-            else:
-                pieces.append(Piece(offset, image.source, place, length))
+            add_piece(pieces, offset, image.source, place, length)
         return Content(raw.size, pieces)
 
     def _compressed(self, raw: RawInode) -> Content:

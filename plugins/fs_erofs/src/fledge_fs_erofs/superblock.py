@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import google_crc32c
+from fledge.reading import Corrupt
 
 from fledge_fs_erofs import format as fs
-from fledge_fs_erofs.corrupt import Corrupt
 
 _SECOND: Final = 1_000_000_000
 

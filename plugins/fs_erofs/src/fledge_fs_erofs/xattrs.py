@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from fledge.errors import BuildError
+from fledge.reading import Corrupt
 from fledge.tree.inode import Inode
 
-from fledge_fs_erofs.corrupt import Corrupt
 from fledge_fs_erofs.format import (
     MAX_SHARED_XATTRS,
     MAX_XATTR_COUNT,

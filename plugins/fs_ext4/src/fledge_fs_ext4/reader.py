@@ -5,26 +5,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
 
-from fledge.errors import BuildError
+from fledge.reading import Corrupt, add_piece, reading, stored_inode
 from fledge.tree.content import Content, Piece
-from fledge.tree.inode import (
-    NO_XATTRS,
-    BlockDevice,
-    CharDevice,
-    Directory,
-    Fifo,
-    File,
-    Inode,
-    Socket,
-    Symlink,
-)
+from fledge.tree.inode import NO_XATTRS, Directory, Inode
 from fledge.tree.tree import Tree
 
 from fledge_fs_ext4 import xattrs
 from fledge_fs_ext4.format import FAST_SYMLINK, FLAG_EXTENTS, MAX_SYMLINK, ROOT_INO
-from fledge_fs_ext4.volume import Corrupt, RawInode, Volume
+from fledge_fs_ext4.volume import RawInode, Volume
 
 
 def read_tree(path: Path) -> Tree:
@@ -32,12 +21,8 @@ def read_tree(path: Path) -> Tree:
 
     Raises BuildError when it can't be read or is corrupt.
     """
-    try:
+    with reading(path, "an ext4 image"):
         return _Reader(Volume(path)).tree()
-    except OSError as error:
-        raise BuildError(f"can't read {path}: {error.strerror}") from error
-    except Corrupt as corrupt:
-        raise BuildError(f"{path} is not an ext4 image that can be read: {corrupt}") from None
 
 
 class _Reader:
@@ -70,23 +55,17 @@ class _Reader:
 
     def _inode(self, ino: int) -> Inode:
         raw = self._volume.inode(ino)
-        mode, uid, gid, mtime = raw.mode & 0o7777, raw.uid, raw.gid, raw.mtime
-        attributes = self._xattrs(raw)
-        kind = S_IFMT(raw.mode)
-        inode: Inode
-        if kind == S_IFREG:
-            inode = File(self._content(raw), mode, uid, gid, mtime, attributes)
-        elif kind == S_IFDIR:
-            inode = Directory(mode, uid, gid, mtime, attributes)
-        elif kind == S_IFLNK:
-            inode = Symlink(self._target(raw), mode, uid, gid, mtime, attributes)
-        elif kind in (S_IFCHR, S_IFBLK):
-            device = CharDevice if kind == S_IFCHR else BlockDevice
-            inode = device(*_device(raw.block_map), mode, uid, gid, mtime, attributes)
-        elif kind in (S_IFIFO, S_IFSOCK):
-            inode = (Fifo if kind == S_IFIFO else Socket)(mode, uid, gid, mtime, attributes)
-        else:
-            raise Corrupt(f"inode {ino} is of the unknown type {kind:#o}")
+        inode = stored_inode(
+            ino,
+            raw.mode,
+            raw.uid,
+            raw.gid,
+            raw.mtime,
+            self._xattrs(raw),
+            content=lambda: self._content(raw),
+            target=lambda: self._target(raw),
+            device=lambda: _device(raw.block_map),
+        )
         self._inodes[ino] = inode
         return inode
 
@@ -98,11 +77,7 @@ class _Reader:
             length = min(count * block, raw.size - offset)
             if length <= 0:
                 continue
-            last = pieces[-1] if pieces else None
-            if last is not None and last.offset + last.length == offset and last.start + last.length == start * block:
-                last.length += length
-            else:
-                pieces.append(Piece(offset, self._volume.source, start * block, length))
+            add_piece(pieces, offset, self._volume.source, start * block, length)
         return Content(raw.size, pieces)
 
     def _target(self, raw: RawInode) -> bytes:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fledge.blocks import Extent
+from fledge.reading import Corrupt
 from fledge.tree.content import FileSource
 
 from fledge_fs_ext4.checksum import extend, from_disk, inode_seed, on_disk
@@ -62,10 +63,6 @@ _MTIME_EXTRA_END = 12
 """i_extra_isize from which on i_mtime_extra is there."""
 _CHECKSUM_HI_END = 4
 _SHORT_DESCRIPTOR = 32
-
-
-class Corrupt(Exception):  # noqa: N818 - the reader words it with the file's path
-    """What is wrong with the image."""
 
 
 class RawInode(NamedTuple):

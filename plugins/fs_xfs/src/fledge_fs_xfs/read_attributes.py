@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 
+from fledge.reading import Corrupt
 from fledge.tree.inode import NO_XATTRS
 
 from fledge_fs_xfs.checksum import is_sealed
@@ -31,7 +32,7 @@ from fledge_fs_xfs.format import (
     REMOTE_CRC,
     REMOTE_HEADER,
 )
-from fledge_fs_xfs.volume import Corrupt, RawInode, Volume
+from fledge_fs_xfs.volume import RawInode, Volume
 from fledge_fs_xfs.xattrs import Attribute, read_inside, show
 
 

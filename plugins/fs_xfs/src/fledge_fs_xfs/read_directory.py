@@ -6,6 +6,8 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from fledge.reading import Corrupt
+
 from fledge_fs_xfs.checksum import is_sealed
 from fledge_fs_xfs.dahash import hash_names
 from fledge_fs_xfs.format import (
@@ -35,7 +37,7 @@ from fledge_fs_xfs.format import (
     SHORT_DIR_LONG,
     SHORT_ENTRY,
 )
-from fledge_fs_xfs.volume import Corrupt, RawInode, Volume
+from fledge_fs_xfs.volume import RawInode, Volume
 
 
 class Listing(NamedTuple):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
 
-from fledge.errors import BuildError
+from fledge.reading import Corrupt, add_piece, reading, stored_inode
 from fledge.tree.content import Content, Piece
-from fledge.tree.inode import BlockDevice, CharDevice, Directory, Fifo, File, Inode, Socket, Symlink
+from fledge.tree.inode import Directory, Inode
 from fledge.tree.tree import Tree
 
 from fledge_fs_xfs.checksum import is_sealed
@@ -25,7 +24,7 @@ from fledge_fs_xfs.format import (
 )
 from fledge_fs_xfs.read_attributes import read_attributes
 from fledge_fs_xfs.read_directory import read_directory
-from fledge_fs_xfs.volume import Corrupt, RawInode, Volume
+from fledge_fs_xfs.volume import RawInode, Volume
 
 
 def read_tree(path: Path) -> Tree:
@@ -33,12 +32,8 @@ def read_tree(path: Path) -> Tree:
 
     Raises BuildError when it can't be read or is corrupt.
     """
-    try:
+    with reading(path, "an xfs image"):
         return _Reader(Volume(path)).tree()
-    except OSError as error:
-        raise BuildError(f"can't read {path}: {error.strerror}") from error
-    except Corrupt as corrupt:
-        raise BuildError(f"{path} is not an xfs image that can be read: {corrupt}") from None
 
 
 class _Reader:
@@ -73,23 +68,17 @@ class _Reader:
 
     def _inode(self, ino: int) -> tuple[RawInode, Inode]:
         raw = self._volume.inode(ino)
-        mode, uid, gid, mtime = raw.mode & 0o7777, raw.uid, raw.gid, raw.mtime
-        attributes = read_attributes(self._volume, raw)
-        kind = S_IFMT(raw.mode)
-        inode: Inode
-        if kind == S_IFREG:
-            inode = File(self._content(raw), mode, uid, gid, mtime, attributes)
-        elif kind == S_IFDIR:
-            inode = Directory(mode, uid, gid, mtime, attributes)
-        elif kind == S_IFLNK:
-            inode = Symlink(self._target(raw), mode, uid, gid, mtime, attributes)
-        elif kind in (S_IFCHR, S_IFBLK):
-            device = CharDevice if kind == S_IFCHR else BlockDevice
-            inode = device(*_device(raw), mode, uid, gid, mtime, attributes)
-        elif kind in (S_IFIFO, S_IFSOCK):
-            inode = (Fifo if kind == S_IFIFO else Socket)(mode, uid, gid, mtime, attributes)
-        else:
-            raise Corrupt(f"inode {ino} is of the unknown type {kind:#o}")
+        inode = stored_inode(
+            ino,
+            raw.mode,
+            raw.uid,
+            raw.gid,
+            raw.mtime,
+            read_attributes(self._volume, raw),
+            content=lambda: self._content(raw),
+            target=lambda: self._target(raw),
+            device=lambda: _device(raw),
+        )
         self._inodes[ino] = inode
         return raw, inode
 
@@ -104,11 +93,7 @@ class _Reader:
             # Blocks behind the end were set aside by the kernel for a file that grew.
             if length <= 0 or not written:
                 continue
-            last = pieces[-1] if pieces else None
-            if last is not None and last.offset + last.length == offset and last.start + last.length == start:
-                last.length += length
-            else:
-                pieces.append(Piece(offset, self._volume.source, start, length))
+            add_piece(pieces, offset, self._volume.source, start, length)
         return Content(raw.size, pieces)
 
     def _target(self, raw: RawInode) -> bytes:

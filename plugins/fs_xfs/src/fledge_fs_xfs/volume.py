@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from fledge.reading import Corrupt
 from fledge.tree.content import FileSource
 
 from fledge_fs_xfs import log
@@ -62,10 +63,6 @@ _KNOWN_INCOMPAT = (
 )
 _MAX_LEVEL = 16
 _SECOND = 1_000_000_000
-
-
-class Corrupt(Exception):  # noqa: N818 - the reader words it with the file's path
-    """What is wrong with the image."""
 
 
 class Extent(NamedTuple):
