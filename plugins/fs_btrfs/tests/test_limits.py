@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fledge.errors import BuildError
 from fledge.output import ArtifactFile
 from fledge.progress import Progress
+from fledge.testing.large_files import assert_sparse, scattered
 from fledge.testing.oracles import mounted
-from fledge.testing.trees import data, differences, sparse
+from fledge.testing.trees import data, differences, sparse, tree_with
 from fledge.tree.content import EMPTY, Content, FileSource, MemorySource, Piece
 from fledge.tree.inode import Directory, File, Inode, Symlink
 from fledge.tree.tree import Tree
@@ -27,12 +28,6 @@ from fledge_fs_btrfs.writer import Writer
 
 Pack = Callable[..., Path]
 Check = Callable[[Path], None]
-
-
-def tree_with(entries: Mapping[bytes, Inode]) -> Tree:
-    tree = Tree(Directory(0o755))
-    tree.root.entries.update(entries)
-    return tree
 
 
 def proven(pack: Pack, check: Check, tree: Tree, **options: int) -> Path:
@@ -251,19 +246,13 @@ def test_pieces_that_meet_within_sectors(pack: Pack, check: Check) -> None:
 
 @pytest.mark.parametrize("size", [GIB, 5 * GIB + 3, MAX_FILE], ids=lambda n: f"case_080-sparse-{n}")
 def test_sparse_files_keep_their_holes(pack: Pack, check: Check, size: int) -> None:
-    step = size // 700
-    pieces = [(i * step + i, data(1 + i * 40, i)) for i in range(690)]
-    tree = tree_with({b"sparse": File(sparse(size, *pieces, (size - 2, b"zz")), 0o644)})
+    pieces = [*scattered(size, 690), (size - 2, b"zz")]
+    tree = tree_with({b"sparse": File(sparse(size, *pieces), 0o644)})
     image = pack(tree, size_buffer_mb=1)
     check(image)
     assert image.stat().st_blocks * 512 < 24 * MIB
-    with mounted(image, "btrfs") as folder, open(folder / "sparse", "rb") as file:
-        status = os.fstat(file.fileno())
-        assert status.st_size == size
-        assert status.st_blocks * 512 < 24 * MIB
-        for offset, part in pieces:
-            assert os.pread(file.fileno(), len(part) + 2, offset - 1 if offset else 0).strip(b"\0") == part.strip(b"\0")
-        assert os.pread(file.fileno(), 2, size - 2) == b"zz"
+    with mounted(image, "btrfs") as folder:
+        assert_sparse(folder / "sparse", size, pieces, 24 * MIB)
     read = read_tree(image).root.entries[b"sparse"]
     assert isinstance(read, File)
     assert read.content.is_sparse

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fledge.errors import BuildError
 from fledge.testing.oracles import mounted
-from fledge.testing.trees import MINIMAL_ACL, data, differences, sparse
+from fledge.testing.trees import MINIMAL_ACL, data, differences, folder_with, sparse, tree_with
 from fledge.tree.content import EMPTY, Content
 from fledge.tree.inode import Directory, File, Inode, Symlink
 from fledge.tree.tree import Tree
@@ -23,18 +23,6 @@ GIB = 1 << 30
 BLOCK = 4096
 INODE = 64
 ENTRY = 12
-
-
-def tree_with(entries: dict[bytes, Inode]) -> Tree:
-    tree = Tree(Directory(0o755))
-    tree.root.entries = entries
-    return tree
-
-
-def folder_with(entries: dict[bytes, Inode]) -> Directory:
-    folder = Directory(0o755)
-    folder.entries = entries
-    return folder
 
 
 def check(tree: Tree, pack: Pack, fsck: Fsck, **options: object) -> Path:

@@ -10,9 +10,19 @@ from pathlib import Path
 import pytest
 from fledge.errors import BuildError
 from fledge.testing.oracles import mounted, need_root, need_tool, run
-from fledge.testing.trees import EPOCH, MINIMAL_ACL, data, described, differences, hard_tree, sparse
+from fledge.testing.trees import (
+    EPOCH,
+    MINIMAL_ACL,
+    data,
+    described,
+    differences,
+    folder_with,
+    hard_tree,
+    sparse,
+    tree_with,
+)
 from fledge.tree.content import EMPTY, Content
-from fledge.tree.inode import Directory, File, Inode, Symlink
+from fledge.tree.inode import Directory, File, Symlink
 from fledge.tree.tree import Tree
 from fledge_fs_erofs import format as fs
 from fledge_fs_erofs.driver import Erofs
@@ -26,18 +36,6 @@ Fsck = Callable[[Path], None]
 BLOCK = 4096
 SUPERBLOCK = 1024
 TEXT = b"".join(b"line %d of a text that compresses well\n" % i for i in range(30_000))
-
-
-def tree_with(entries: dict[bytes, Inode]) -> Tree:
-    tree = Tree(Directory(0o755))
-    tree.root.entries = entries
-    return tree
-
-
-def folder_with(entries: dict[bytes, Inode]) -> Directory:
-    folder = Directory(0o755)
-    folder.entries = entries
-    return folder
 
 
 def hard_tree_with_text() -> Tree:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from fledge.errors import BuildError
+from fledge.testing.kernel_writes import fill_and_rename, write_everywhere
 from fledge.testing.oracles import mounted, need_root, need_tool, run
-from fledge.testing.trees import EPOCH, SECOND, data, differences, empty_files, hard_tree
+from fledge.testing.trees import EPOCH, SECOND, differences, empty_files, hard_tree
 from fledge.tree.content import Content
 from fledge.tree.inode import CharDevice, Directory, File, Symlink
 from fledge.tree.tree import Tree
@@ -277,29 +278,15 @@ def test_case_085_20_000_empty_files_and_20_000_more(pack: Pack, fsck: Fsck) -> 
     image = pack(empty_files(20_000))
     fsck(image)
     with mounted(image, "ext4", writable=True) as folder:
-        assert len(os.listdir(folder)) == 20_000
-        for i in range(20_000):
-            os.close(os.open(folder / f"new-{i}", os.O_CREAT | os.O_WRONLY))
-        # Into a leaf of the index that is full, and out of one.
-        for i in range(0, 20_000, 3):
-            (folder / f"file-{i:05}").rename(folder / f"renamed-to-a-longer-name-{i:05}")
+        fill_and_rename(folder, 20_000)
     fsck(image)
 
 
 def test_the_kernel_writes_into_every_kind_of_folder_and_file(pack: Pack, fsck: Fsck) -> None:
     image = pack(hard_tree(), size_buffer_mb=64)
     with mounted(image, "ext4", writable=True) as folder:
-        for path in ("many", "owners", "holes", "empty", "names"):
-            for i in range(300):
-                (folder / path / f"added-{i}-{'y' * (i % 200)}").write_bytes(b"z" * i)
-        for path in ("holes/many", "holes/all", "sizes/f1", "xattrs/large"):
-            with open(folder / path, "r+b") as file:
-                file.seek(50 * BLOCK)
-                file.write(data(5 * BLOCK))
-        os.setxattr(folder / "xattrs" / "large", "user.more", b"m" * 1000)
-        os.removexattr(folder / "xattrs" / "same", "user.large")
+        write_everywhere(folder)
         (folder / "links" / "s4095").unlink()
-        (folder / "links" / "hard1").unlink()
     fsck(image)
 
 

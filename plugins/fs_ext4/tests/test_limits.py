@@ -12,11 +12,11 @@ import pytest
 from fledge.errors import BuildError
 from fledge.output import ArtifactFile
 from fledge.progress import Progress
+from fledge.testing.large_files import assert_marked, assert_sparse, marked, scattered
 from fledge.testing.oracles import mounted, need_tool, run
-from fledge.testing.trees import data, differences, sparse
-from fledge.tree.content import EMPTY, Content, FileSource, MemorySource, Piece
-from fledge.tree.inode import Directory, File, Inode, Symlink
-from fledge.tree.tree import Tree
+from fledge.testing.trees import data, differences, sparse, tree_with
+from fledge.tree.content import EMPTY, Content, FileSource
+from fledge.tree.inode import Directory, File, Symlink
 from fledge_fs_ext4 import geometry
 from fledge_fs_ext4.reader import read_tree
 from fledge_fs_ext4.survey import survey
@@ -28,12 +28,6 @@ Fsck = Callable[[Path], None]
 MIB = 1 << 20
 GIB = 1 << 30
 BLOCK = 4096
-
-
-def tree_with(entries: dict[bytes, Inode]) -> Tree:
-    tree = Tree(Directory(0o755))
-    tree.root.entries = entries
-    return tree
 
 
 def sha256_of(content: Content) -> str:
@@ -150,19 +144,6 @@ def test_case_079_xattrs_beyond_inode_and_block_are_an_error(pack: Pack, fsck: F
         pack(tree)
 
 
-class Zeros:
-    """A source of zeros that takes no memory: contents of hundreds of MiB without holes."""
-
-    size = 8 * GIB
-    _view = memoryview(bytes(8 << 20))
-
-    def view(self, start: int, length: int) -> memoryview:
-        return self._view[:length]
-
-    def release(self, start: int, length: int) -> None:
-        """Nothing is held."""
-
-
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097], ids=lambda n: f"case_080-{n}")
 def test_sizes_around_a_block(pack: Pack, fsck: Fsck, size: int) -> None:
     tree = tree_with({b"f": File(Content.of(data(size)), 0o644), b"g": File(Content.of(b"behind"), 0o644)})
@@ -175,43 +156,27 @@ def test_sizes_around_a_block(pack: Pack, fsck: Fsck, size: int) -> None:
 
 def test_case_080_case_087_600_mib_across_block_groups(pack: Pack, fsck: Fsck) -> None:
     # The marks stand where the extents meet: at 128 MiB of the file, and around the backups in groups 1 and 3.
-    mark = MemorySource(data(MIB))
-    pieces, at = [], 0
-    for offset in (0, 60 * MIB + 5, 127 * MIB + 100, 300 * MIB, 400 * MIB + 1, 599 * MIB):
-        if offset > at:
-            pieces.append(Piece(at, Zeros(), at, offset - at))
-        pieces.append(Piece(offset, mark, 0, MIB))
-        at = offset + MIB
-    content = Content(600 * MIB, pieces)
+    marks = (0, 60 * MIB + 5, 127 * MIB + 100, 300 * MIB, 400 * MIB + 1, 599 * MIB)
+    content = marked(600 * MIB, marks)
     assert not content.is_sparse
     tree = tree_with({b"a": File(Content.of(b"before"), 0o644), b"big": File(content, 0o644)})
     tree.root.entries[b"c"] = File(Content.of(b"behind"), 0o644)
     image = pack(tree, size_buffer_mb=1)
     fsck(image)
-    with mounted(image, "ext4") as folder, open(folder / "big", "rb") as file:
-        assert os.fstat(file.fileno()).st_blocks >= 600 * MIB // 512
-        for piece in pieces:
-            if piece.source is mark:
-                assert os.pread(file.fileno(), MIB, piece.offset) == mark.view(0, MIB)
-                assert os.pread(file.fileno(), 200, max(piece.offset - 200, 0)) in (bytes(200), mark.view(0, 200))
+    with mounted(image, "ext4") as folder:
+        assert_marked(folder / "big", 600 * MIB, marks)
         assert (folder / "c").read_bytes() == b"behind"
 
 
 @pytest.mark.parametrize("size", [GIB, 5 * GIB + 3, 16 * (1 << 40) - 2 * BLOCK], ids=lambda n: f"case_080-sparse-{n}")
 def test_sparse_files_keep_their_holes(pack: Pack, fsck: Fsck, size: int) -> None:
-    step = size // 700
-    pieces = [(i * step + i, data(1 + i * 40, i)) for i in range(690)]
-    tree = tree_with({b"sparse": File(sparse(size, *pieces, (size - 2, b"zz")), 0o644)})
+    pieces = [*scattered(size, 690), (size - 2, b"zz")]
+    tree = tree_with({b"sparse": File(sparse(size, *pieces), 0o644)})
     image = pack(tree, size_buffer_mb=1)
     fsck(image)
     assert image.stat().st_blocks * 512 < 24 * MIB
-    with mounted(image, "ext4") as folder, open(folder / "sparse", "rb") as file:
-        status = os.fstat(file.fileno())
-        assert status.st_size == size
-        assert status.st_blocks * 512 < 24 * MIB
-        for offset, part in pieces:
-            assert os.pread(file.fileno(), len(part) + 2, offset - 1 if offset else 0).strip(b"\0") == part.strip(b"\0")
-        assert os.pread(file.fileno(), 9, size - 3) == b"\0zz"
+    with mounted(image, "ext4") as folder:
+        assert_sparse(folder / "sparse", size, pieces, 24 * MIB)
     read = read_tree(image).root.entries[b"sparse"]
     assert isinstance(read, File)
     assert read.content.is_sparse

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from fledge.errors import BuildError
+from fledge.testing.kernel_writes import fill_and_rename, write_everywhere
 from fledge.testing.oracles import mounted, need_root, need_tool, run
 from fledge.testing.trees import EPOCH, SECOND, data, differences, empty_files, sparse
 from fledge.tree.content import EMPTY, Content
@@ -273,34 +274,19 @@ def test_case_085_20_000_empty_files_and_20_000_more(pack: Pack, fsck: Fsck) -> 
     image = pack(empty_files(20_000))
     fsck(image)
     with mounted(image, "xfs", writable=True) as folder:
-        assert len(os.listdir(folder)) == 20_000
-        for i in range(20_000):
-            os.close(os.open(folder / f"new-{i}", os.O_CREAT | os.O_WRONLY))
-        # Into a leaf of the index that is full, and out of one.
-        for i in range(0, 20_000, 3):
-            (folder / f"file-{i:05}").rename(folder / f"renamed-to-a-longer-name-{i:05}")
+        fill_and_rename(folder, 20_000)
     fsck(image)
 
 
 def test_the_kernel_writes_into_every_kind_of_folder_and_file(pack: Pack, fsck: Fsck, hard: Make) -> None:
     image = pack(hard())
     with mounted(image, "xfs", writable=True) as folder:
-        for path in ("many", "owners", "holes", "empty", "names"):
-            for i in range(300):
-                (folder / path / f"added-{i}-{'y' * (i % 200)}").write_bytes(b"z" * i)
-        for path in ("holes/many", "holes/all", "sizes/f1", "xattrs/large"):
-            with open(folder / path, "r+b") as file:
-                file.seek(50 * BLOCK)
-                file.write(data(5 * BLOCK))
-        os.setxattr(folder / "xattrs" / "large", "user.more", b"m" * 1000)
-        os.removexattr(folder / "xattrs" / "same", "user.large")
+        write_everywhere(folder)
         for i in range(40):
             os.setxattr(folder / "xattrs" / "several", f"user.new-{i}", b"n" * (i * 50))
             os.setxattr(folder / "special" / "pipe", f"trusted.new-{i}", b"n" * i)
             os.setxattr(folder / "links" / "s60", f"trusted.new-{i}", b"n" * i, follow_symlinks=False)
             os.setxattr(folder / "many", f"user.new-{i}", b"n" * i)
-        (folder / "links" / "s1023").unlink()
-        (folder / "links" / "hard1").unlink()
         shutil.copy(folder / "sizes" / "f1000003", folder / "copy")
     fsck(image)
 

@@ -12,9 +12,10 @@ import pytest
 from fledge.errors import BuildError
 from fledge.output import ArtifactFile
 from fledge.progress import Progress
+from fledge.testing.large_files import assert_marked, assert_sparse, marked, scattered
 from fledge.testing.oracles import mounted, need_tool, run
-from fledge.testing.trees import MINIMAL_ACL, acl, data, differences, sparse
-from fledge.tree.content import EMPTY, Content, MemorySource, Piece
+from fledge.testing.trees import MINIMAL_ACL, acl, data, differences, folder_with, sparse, tree_with
+from fledge.tree.content import EMPTY, Content
 from fledge.tree.inode import CharDevice, Directory, Fifo, File, Inode, Symlink
 from fledge.tree.tree import Tree
 from fledge_fs_xfs import geometry
@@ -31,18 +32,6 @@ GIB = 1 << 30
 BLOCK = 4096
 LITERAL = 336
 """Bytes that an inode has for its forks."""
-
-
-def tree_with(entries: dict[bytes, Inode]) -> Tree:
-    tree = Tree(Directory(0o755))
-    tree.root.entries = entries
-    return tree
-
-
-def folder_with(entries: dict[bytes, Inode], xattrs: dict[bytes, bytes] | None = None) -> Directory:
-    folder = Directory(0o755, xattrs=xattrs or {})
-    folder.entries = entries
-    return folder
 
 
 def details(image: Path, path: str, *fields: str) -> dict[str, str]:
@@ -304,19 +293,6 @@ def test_what_xattrs_can_not_be(pack: Pack, name: bytes, value: bytes, message: 
         pack(tree)
 
 
-class Zeros:
-    """A source of zeros that takes no memory: contents of hundreds of MiB without holes."""
-
-    size = 8 * GIB
-    _view = memoryview(bytes(8 << 20))
-
-    def view(self, start: int, length: int) -> memoryview:
-        return self._view[:length]
-
-    def release(self, start: int, length: int) -> None:
-        """Nothing is held."""
-
-
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097], ids=lambda n: f"case_080-{n}")
 def test_sizes_around_a_block(pack: Pack, fsck: Fsck, size: int) -> None:
     tree = tree_with({b"f": File(Content.of(data(size)), 0o644), b"g": File(Content.of(b"behind"), 0o644)})
@@ -329,26 +305,16 @@ def test_sizes_around_a_block(pack: Pack, fsck: Fsck, size: int) -> None:
 
 def test_case_080_600_mib_across_allocation_groups(pack: Pack, fsck: Fsck) -> None:
     # 600 MiB reach into the fourth group, around the log in the third one.
-    mark = MemorySource(data(MIB))
-    pieces, at = [], 0
-    for offset in (0, 60 * MIB + 5, 190 * MIB + 100, 300 * MIB, 400 * MIB + 1, 599 * MIB):
-        if offset > at:
-            pieces.append(Piece(at, Zeros(), at, offset - at))
-        pieces.append(Piece(offset, mark, 0, MIB))
-        at = offset + MIB
-    content = Content(600 * MIB, pieces)
+    marks = (0, 60 * MIB + 5, 190 * MIB + 100, 300 * MIB, 400 * MIB + 1, 599 * MIB)
+    content = marked(600 * MIB, marks)
     assert not content.is_sparse
     tree = tree_with({b"a": File(Content.of(b"before"), 0o644), b"big": File(content, 0o644)})
     tree.root.entries[b"c"] = File(Content.of(b"behind"), 0o644)
     image = pack(tree, size_buffer_mb=1)
     fsck(image)
     assert int(details(image, "/big", "core.nextents")["core.nextents"]) == 4
-    with mounted(image, "xfs") as folder, open(folder / "big", "rb") as file:
-        assert os.fstat(file.fileno()).st_blocks >= 600 * MIB // 512
-        for piece in pieces:
-            if piece.source is mark:
-                assert os.pread(file.fileno(), MIB, piece.offset) == mark.view(0, MIB)
-                assert os.pread(file.fileno(), 200, max(piece.offset - 200, 0)) in (bytes(200), mark.view(0, 200))
+    with mounted(image, "xfs") as folder:
+        assert_marked(folder / "big", 600 * MIB, marks)
         assert (folder / "c").read_bytes() == b"behind"
 
 
@@ -374,7 +340,7 @@ def test_sparse_files_keep_their_holes(
     pack: Pack, fsck: Fsck, size: int, pieces: int, levels: str | None, xattrs: dict[bytes, bytes]
 ) -> None:
     step = size // (pieces + 1)
-    parts = [(i * step + i, data(1 + i * 40 % 9000, i)) for i in range(pieces)]
+    parts = scattered(size, pieces)
     tree = tree_with({b"sparse": File(sparse(size, *parts), 0o644, xattrs=xattrs)})
     image = pack(tree)
     fsck(image)
@@ -384,11 +350,7 @@ def test_sparse_files_keep_their_holes(
         assert details(image, "/sparse", "core.format")["core.format"] == "2 (extents)"
     assert image.stat().st_blocks * 512 < 75 * MIB
     with mounted(image, "xfs", writable=True) as folder, open(folder / "sparse", "r+b") as file:
-        status = os.fstat(file.fileno())
-        assert status.st_size == size
-        assert status.st_blocks * 512 < 75 * MIB
-        for offset, part in parts:
-            assert os.pread(file.fileno(), len(part) + 2, offset - 1 if offset else 0).strip(b"\0") == part.strip(b"\0")
+        assert_sparse(folder / "sparse", size, parts, 75 * MIB)
         for i in range(0, pieces, 50):
             os.pwrite(file.fileno(), b"new", i * step + step // 2)
     fsck(image)

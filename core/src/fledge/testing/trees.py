@@ -156,6 +156,18 @@ def hard_tree(*, block: int = 4096, nanoseconds: bool = True, acls: bool = True)
     return tree
 
 
+def folder_with(entries: Mapping[bytes, Inode], xattrs: Mapping[bytes, bytes] = NO_XATTRS) -> Directory:
+    """A directory that has these entries."""
+    folder = Directory(0o755, xattrs=xattrs)
+    folder.entries.update(entries)
+    return folder
+
+
+def tree_with(entries: Mapping[bytes, Inode]) -> Tree:
+    """A tree with these entries in its root."""
+    return Tree(folder_with(entries))
+
+
 def empty_files(count: int) -> Tree:
     """As many empty files in the root: `file-00000` and so on."""
     tree = Tree(Directory(0o755, mtime=EPOCH), epoch=EPOCH)
