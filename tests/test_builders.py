@@ -195,14 +195,16 @@ def test_buildah_without_root(installed: Venv, public: Path) -> None:
     project = Project(public / "project")
     builders.request(project.folder, builders.STAGES)
     (public / "ranges").write_text("nobody:3000000:65536\n")
-    for path in (project.folder, *project.folder.iterdir()):
+    home = public / "home"  # Not the context: buildah writes there while it copies.
+    home.mkdir()
+    for path in (home, project.folder, *project.folder.iterdir()):
         os.chown(path, NOBODY, NOBODY)
     mounts = " && ".join(f"mount --bind {public / 'ranges'} /etc/{name}" for name in ("subuid", "subgid"))
     project.program = (
         *("unshare", "--mount", "sh", "-c", f'{mounts} && exec "$@"', "sh"),
         *("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", str(installed.fledge)),
     )
-    project.environ |= {"HOME": str(project.folder), "XDG_RUNTIME_DIR": str(project.folder)}
+    project.environ |= {"HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
 
     built = project.build(".", "--builder", "buildah", "--agent", "none", "--filesystem", "ext4")
 

@@ -74,7 +74,7 @@ def request(folder: Path, dockerfile: str, **more: Any) -> DockerfileRequest:
     (folder / "Dockerfile").write_text(dockerfile)
     (folder / "file").write_text("of the context\n")
     (folder / "ignored").touch()
-    (folder / ".dockerignore").write_text("ignored\nbusybo?\n!busybox\n")
+    (folder / ".dockerignore").write_text("ignored\ncache\nbusybo?\n!busybox\n")
     made = DockerfileRequest(folder / "Dockerfile", folder, Platform.parse(PLATFORM), base_dir=str(folder.parent))
     return replace(made, **more)
 

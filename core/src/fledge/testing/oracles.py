@@ -55,6 +55,8 @@ def mounted(image: Path, fstype: str, *, writable: bool = False) -> Iterator[Pat
     _own_mount_namespace()
     folder = Path(tempfile.mkdtemp(prefix="fledge-mount-"))
     options = "loop" if writable else "loop,ro"
+    if fstype == "xfs":
+        options += ",nouuid"  # Images of one tree have one UUID, of which the kernel mounts one at a time.
     done = run("mount", "-t", fstype, "-o", options, image, folder, check=False)
     try:
         if done.returncode != 0:

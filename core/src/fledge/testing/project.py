@@ -125,8 +125,10 @@ class Project:
 
     def leftovers(self) -> list[Path]:
         """Temporary files in the folder and in the cache's `tmp`."""
-        found = [path for path in self.folder.rglob("*") if path.name.endswith(".fledge-part")]
-        return sorted({*found, *(self.cache / "tmp").glob("*")})
+        found = set((self.cache / "tmp").glob("*"))
+        for folder, folders, files in os.walk(self.folder):  # Unlike glob, it does not mind what goes meanwhile.
+            found |= {Path(folder, name) for name in (*folders, *files) if name.endswith(".fledge-part")}
+        return sorted(found)
 
 
 def loadable(kind: str) -> list[str]:
