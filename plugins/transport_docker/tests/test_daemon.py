@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 import socket
-import subprocess
 import tempfile
 import threading
 import time
@@ -21,9 +20,10 @@ from fledge.errors import BuildError
 from fledge.image.access import ImageNotFoundError
 from fledge.options import NoOptions
 from fledge.sources import ImageReference, ImageRequest, ImageSource
+from fledge.testing import builders
 from fledge.testing.builds import context
 from fledge.testing.images import Blobs, tar
-from fledge.testing.oracles import need_root, need_tool, run
+from fledge.testing.oracles import need_tool, run
 from fledge.values import Platform
 from fledge_transport_docker import engine
 from fledge_transport_docker.driver import DockerDaemon
@@ -44,39 +44,9 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def daemon(folder: Path) -> Iterator[str]:
     """Its DOCKER_HOST."""
-    need_root()
     need_tool("skopeo")
-    program = need_tool("dockerd", "docker.io")
-    host = f"unix://{folder}/docker.sock"
-    log = folder / "log"
-    with open(log, "wb") as output:
-        process = subprocess.Popen(
-            [
-                program, "--data-root", folder / "root", "--exec-root", folder / "exec", "--host", host,
-                "--pidfile", folder / "pid", "--bridge=none", "--iptables=false", "--ip6tables=false",
-                "--storage-driver=vfs",
-            ],
-            stdout=output,
-            stderr=output,
-        )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 30
-        while not accepts(folder / "docker.sock"):
-            if process.poll() is not None:
-                pytest.skip(f"dockerd does not start here: {log.read_text()[-500:]}")
-            if time.monotonic() > deadline:
-                pytest.fail(f"dockerd does not answer: {log.read_text()[-2000:]}")
-            time.sleep(0.05)
+    with builders.dockerd(folder) as host:
         yield host
-    finally:
-        process.terminate()
-        process.wait(30)
-        shutil.rmtree(folder / "root", ignore_errors=True)
-
-
-def accepts(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(path)) == 0
 
 
 @pytest.fixture
