@@ -18,7 +18,7 @@ def pack(tmp_path: Path) -> Pack:
     """Packs a tree as the build does: `pack(tree, name="t.img", epoch=None, size_buffer_mb=...)`."""
 
     def run(tree: Tree, name: str = "t.img", epoch: int | None = None, **options: object) -> Path:
-        packed = packing.pack("ext4", options, tree, tmp_path, file_name=name, epoch=epoch)
+        packed = packing.pack("ext4", options, tree, tmp_path, file_name=name, epoch=epoch, hashed=False)
         assert packed.artifact.size == packed.path.stat().st_size
         return packed.path
 

@@ -41,8 +41,8 @@ class Packed:
     filesystem: Filesystem
     tree: Tree
     artifact: Artifact
-    digest: Digest
-    """As the manifest tells it."""
+    digest: Digest | None
+    """As the manifest tells it; None where it was not asked for."""
 
     @cached_property
     def differences(self) -> list[Difference]:
@@ -73,10 +73,12 @@ def pack(
     file_name: str = "artifact.img",
     epoch: int | None = None,
     progress: Progress | None = None,
+    hashed: bool = True,
 ) -> Packed:
     """Packs `tree` into a file of `folder`, which shows up only when all went well; raises what the driver raises.
 
-    `store`: None for a cold one, in `folder`. `epoch`: SOURCE_DATE_EPOCH, in seconds.
+    `store`: None for a cold one, in `folder`. `epoch`: SOURCE_DATE_EPOCH, in seconds. `hashed`: whether to wait for the
+    digest, which of a disk of hundreds of MiB, empty as it may be, takes longer than all else.
     """
     driver = cast("type[Filesystem]", drivers.load("filesystem", name))
     chosen = driver.options_model.model_validate_json(json.dumps(options), strict=True)
@@ -96,7 +98,7 @@ def pack(
     with Outputs() as outputs, build.store.in_use():
         target = outputs.artifact(folder / file_name)
         artifact = filesystem.pack_artifact(plan, tree, target)
-        digest = artifact.digest
+        digest = artifact.digest if hashed else None
         outputs.manifest(folder / f"{file_name}.manifest.json", b"{}")
         outputs.commit()
     return Packed(filesystem, tree, artifact, digest)
