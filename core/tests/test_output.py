@@ -179,6 +179,16 @@ def test_case_095_copies_settle_behind_themselves(tmp_path: Path) -> None:
         target.discard()
 
 
+def test_what_is_settled_and_was_never_written_is_zeros(tmp_path: Path) -> None:
+    with Outputs() as outputs:
+        target = outputs.artifact(tmp_path / "a.img")
+        target.write(0, b"front")
+        target.settled(1 << 20)
+        time.sleep(0.1)  # The checksum's thread gets there before the file is as long.
+        target.finish(2 << 20)
+        assert target.digest.hex == hashlib.sha256(b"front".ljust(2 << 20, b"\0")).hexdigest()
+
+
 def test_case_095_bytes_that_change_after_they_were_settled_count(tmp_path: Path) -> None:
     target = ArtifactFile(tmp_path / "a")
     try:

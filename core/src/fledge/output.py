@@ -194,7 +194,10 @@ class ArtifactFile(ImageFile):
         super().writev(offset, buffers)
 
     def settled(self, end: int) -> None:
-        """A promise that no byte before `end` will change any more."""
+        """A promise that no byte before `end` will change any more; what was not written there are holes."""
+        with self._telling():
+            if os.fstat(self.fileno()).st_size < end:
+                os.ftruncate(self.fileno(), end)
         self._hasher.settled(end)
 
     def finish(self, size: int) -> None:
