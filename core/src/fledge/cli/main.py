@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
 from importlib import import_module
 from typing import Any, Final, NoReturn
 
 import click
 
-from fledge.cli.terminal import Terminal, discard
+from fledge.cli.terminal import Terminal, discard, results
 from fledge.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, ConfigError, FledgeError
 
 _COMMANDS: Final = {
@@ -59,7 +58,10 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            if sys.stdout is not None:  # `>&-`
+                sys.stdout.flush()
+            return result
         except BrokenPipeError:
             # The reader of our output went away (`fledge inspect x | head`): no error of ours, but click exits with 1.
             discard(sys.stdout)
@@ -80,11 +82,9 @@ def run() -> NoReturn:
 
     Python would take a tree of a hundred thousand inodes apart one by one; the kernel frees it at once.
     """
-    code = main()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # The reader went away, which the command has dealt with.
-            stream.flush()
-    os._exit(code)
+    if sys.stdout is not None:  # `>&-`
+        sys.stdout = results(sys.stdout)
+    os._exit(main())
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, TextIO
 
-from fledge.errors import EXIT_INTERRUPTED, UsageError
+from fledge.errors import EXIT_INTERRUPTED, BuildError, UsageError
 from fledge.progress import Level, Progress, Renderer, Stage
 
 _SHOW_CURSOR: Final = "\x1b[?25h"
@@ -159,6 +160,26 @@ class JsonLines:
         """Nothing to put back."""
 
 
+class _Results(io.FileIO):
+    """Where results are written: a full disk under it is an error that is told in one line."""
+
+    def write(self, data: Any, /) -> int:
+        """As FileIO's. Raises BuildError, or BrokenPipeError when the reader went away; what is still held is lost."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            discard(self)
+            raise BuildError(f"can't write to stdout: {error.strerror}") from error
+
+
+def results(stream: TextIO) -> TextIO:
+    """A stream that writes where `stream` writes, and tells what fails as an error of ours."""
+    raw = _Results(stream.fileno(), "wb", closefd=False)
+    return io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=stream.isatty())
+
+
 def amount(stage: Stage) -> str:
     """How much was done, for people; empty when nothing was counted."""
     if not stage.done:
@@ -187,7 +208,7 @@ def _write(line: str) -> None:
         discard(sys.stderr)
 
 
-def discard(stream: TextIO) -> None:
+def discard(stream: TextIO | io.FileIO) -> None:
     """Lets all that is written to a stream, and what it still holds, go nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
