@@ -15,9 +15,10 @@ MAKE_IMAGES = Path(__file__).resolve().parent.parent / "shared" / "tools" / "mak
 
 
 def pytest_configure() -> None:
-    """Puts signals back that a shell ignores in what it runs in the background: processes of the tests inherit that."""
+    """Puts signals back that a shell in the background or nohup ignores: processes of the tests inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    for number in (signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
