@@ -59,8 +59,7 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             result = super().invoke(ctx)
-            if sys.stdout is not None:  # `>&-`
-                sys.stdout.flush()
+            sys.stdout.flush()
             return result
         except BrokenPipeError:
             # The reader of our output went away (`fledge inspect x | head`): no error of ours, but click exits with 1.
@@ -82,8 +81,7 @@ def run() -> NoReturn:
 
     Python would take a tree of a hundred thousand inodes apart one by one; the kernel frees it at once.
     """
-    if sys.stdout is not None:  # `>&-`
-        sys.stdout = results(sys.stdout)
+    sys.stdout = results(sys.stdout)
     os._exit(main())
 
 

@@ -174,8 +174,10 @@ class _Results(io.FileIO):
             raise BuildError(f"can't write to stdout: {error.strerror}") from error
 
 
-def results(stream: TextIO) -> TextIO:
-    """A stream that writes where `stream` writes, and tells what fails as an error of ours."""
+def results(stream: TextIO | None) -> TextIO:
+    """A stream that writes where `stream` writes, and tells what fails as an error of ours. None: nowhere (`>&-`)."""
+    if stream is None:
+        return open(os.devnull, "w")
     raw = _Results(stream.fileno(), "wb", closefd=False)
     return io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=stream.isatty())
 
