@@ -18,12 +18,7 @@ Choose = Callable[..., str]
 
 
 @pytest.fixture
-def log() -> Log:
-    return Log()
-
-
-@pytest.fixture
-def choose(tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch) -> Choose:
+def choose(tmp_path: Path, fledge_log: Log, monkeypatch: pytest.MonkeyPatch) -> Choose:
     """Chooses among `installed`: what keeps each of them from building, if anything does."""
 
     def chosen(
@@ -50,7 +45,7 @@ def choose(tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch) -> Choose:
         request = DockerfileRequest(
             tmp_path / "Dockerfile", tmp_path, Platform.parse("linux/amd64"), driver=named, base_dir=str(tmp_path)
         )
-        return builders.choose(request, context(tmp_path / "cache", log, environ)).name
+        return builders.choose(request, context(tmp_path / "cache", fledge_log, environ)).name
 
     return chosen
 
@@ -81,18 +76,18 @@ HERE = {"FLEDGE_BUILDKIT_ADDR": "tcp://builder:1234"}
     ],
 )
 def test_the_first_that_works(
-    choose: Choose, log: Log, obstacles: Mapping[str, str], environ: Mapping[str, str], name: str, told: str
+    choose: Choose, fledge_log: Log, obstacles: Mapping[str, str], environ: Mapping[str, str], name: str, told: str
 ) -> None:
     assert choose(ALL | obstacles, environ) == name
-    assert log.texts("info") == [told]
+    assert fledge_log.texts("info") == [told]
 
 
 @pytest.mark.parametrize(
     ("mode", "name"), [("embedded", "microvm"), ("daemon", "buildkit"), ("docker", "docker"), ("buildah", "buildah")]
 )
-def test_the_mode_names_one(choose: Choose, log: Log, mode: str, name: str) -> None:
+def test_the_mode_names_one(choose: Choose, fledge_log: Log, mode: str, name: str) -> None:
     assert choose(ALL, {"FLEDGE_BUILDKIT_MODE": mode} | HERE) == name
-    assert log.texts("info") == [f"builder: {name}, as asked for"]
+    assert fledge_log.texts("info") == [f"builder: {name}, as asked for"]
 
 
 def test_the_config_wins_over_the_mode(choose: Choose) -> None:

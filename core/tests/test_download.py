@@ -32,13 +32,8 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def log() -> Log:
-    return Log()
-
-
-@pytest.fixture
-def build(tmp_path: Path, log: Log) -> BuildContext:
-    return context(tmp_path / "cache", log)
+def build(tmp_path: Path, fledge_log: Log) -> BuildContext:
+    return context(tmp_path / "cache", fledge_log)
 
 
 @pytest.fixture
@@ -75,12 +70,12 @@ def test_a_file_arrives_verified_and_is_kept_by_digest(build: BuildContext, serv
     assert server.asked[0].headers["accept-encoding"] == "identity"
 
 
-def test_with_a_checksum_nobody_is_asked_twice(build: BuildContext, server: Server, log: Log) -> None:
+def test_with_a_checksum_nobody_is_asked_twice(build: BuildContext, server: Server, fledge_log: Log) -> None:
     fetch(build, f"{server.url}/agent")
     again = fetch(build, "http://127.0.0.1:1/gone")
     assert again.content.read() == DATA
     assert len(server.asked) == 1
-    assert log.texts("warning") == []
+    assert fledge_log.texts("warning") == []
 
 
 def test_a_damaged_copy_in_the_store_is_fetched_anew(build: BuildContext, server: Server) -> None:
@@ -91,9 +86,9 @@ def test_a_damaged_copy_in_the_store_is_fetched_anew(build: BuildContext, server
     assert len(server.asked) == 2
 
 
-def test_without_a_checksum_the_log_gives_the_one_to_pin(build: BuildContext, server: Server, log: Log) -> None:
+def test_without_a_checksum_the_log_gives_the_one_to_pin(build: BuildContext, server: Server, fledge_log: Log) -> None:
     fetch(build, f"{server.url}/agent", None)
-    assert log.texts("warning") == [
+    assert fledge_log.texts("warning") == [
         f'the agent from {server.url}/agent is used unverified; pin it with checksum = "{DIGEST}"'
     ]
 
@@ -292,7 +287,7 @@ def test_a_login_of_netrc_is_not_used(
     assert [one.headers.get("authorization") for one in server.asked] == ["Bearer ours", None]
 
 
-def test_a_login_in_the_url_is_sent_and_never_shown(build: BuildContext, server: Server, log: Log) -> None:
+def test_a_login_in_the_url_is_sent_and_never_shown(build: BuildContext, server: Server, fledge_log: Log) -> None:
     url = server.url.replace("//", "//some%20body:se%40cret@") + "/agent"
     source = fetch(build, url, None)
     basic = base64.b64encode(b"some body:se@cret").decode()
@@ -300,7 +295,7 @@ def test_a_login_in_the_url_is_sent_and_never_shown(build: BuildContext, server:
     server.behaviour = lambda asked: Answer(404)
     with pytest.raises(BuildError) as caught:
         fetch(build, url, None)
-    for text in (source.origin, caught.value.message, *log.texts("warning")):
+    for text in (source.origin, caught.value.message, *fledge_log.texts("warning")):
         assert "cret" not in text
         assert f"{server.url}/agent" in text
 

@@ -69,16 +69,11 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture
-def log() -> Log:
-    return Log()
-
-
-@pytest.fixture
-def fetch(tmp_path: Path, hub: Hub, log: Log) -> Any:
+def fetch(tmp_path: Path, hub: Hub, fledge_log: Log) -> Any:
     def fetch(architecture: str = "amd64", token: str | None = None, **options: Any) -> FileSource:
         environ = {"FLEDGE_GITHUB_API": hub.api.url + "/"} | ({"GITHUB_TOKEN": token} if token else {})
         parsed = ReleaseOptions.model_validate_json(json.dumps(options), strict=True)
-        driver = ReleaseAgent("release", parsed, context(tmp_path / "cache", log, environ))
+        driver = ReleaseAgent("release", parsed, context(tmp_path / "cache", fledge_log, environ))
         request = AgentRequest("release", Platform("linux", architecture))
         source = driver.fetch_source(None, request)  # type: ignore[arg-type]
         assert isinstance(source, FileSource)
@@ -87,7 +82,7 @@ def fetch(tmp_path: Path, hub: Hub, log: Log) -> Any:
     return fetch
 
 
-def test_the_latest_release_as_volant_publishes_it(fetch: Any, hub: Hub, log: Log) -> None:
+def test_the_latest_release_as_volant_publishes_it(fetch: Any, hub: Hub, fledge_log: Log) -> None:
     digest = Digest.of(AMD64)
     hub.files["checksums.txt"] = f"{Digest.of(b'x').hex}  volantd\n{digest.hex}  kestrel\n".encode()
     source = fetch()
@@ -96,8 +91,8 @@ def test_the_latest_release_as_volant_publishes_it(fetch: Any, hub: Hub, log: Lo
     assert source.labels == {"repository": "volantvm/volant", "version": "v0.6.5", "asset": "kestrel"}
     assert source.origin == "volantvm/volant v0.6.5 kestrel"
     assert hub.api.paths() == [f"{RELEASES}/latest", f"{RELEASES}/assets/3", f"{RELEASES}/assets/0"]
-    assert log.texts("warning") == []
-    assert log.texts("info") == [
+    assert fledge_log.texts("warning") == []
+    assert fledge_log.texts("info") == [
         f'agent: kestrel of volantvm/volant v0.6.5, {digest}; pin it with version = "v0.6.5", checksum = "{digest}"'
     ]
 
@@ -141,10 +136,10 @@ def test_a_checksum_of_the_release_is_verified(fetch: Any, hub: Hub) -> None:
 
 
 @pytest.mark.parametrize("line", ["{}\n", "{}  kestrel\n", "{}"])
-def test_a_checksum_file_of_the_asset_alone(fetch: Any, hub: Hub, log: Log, line: str) -> None:
+def test_a_checksum_file_of_the_asset_alone(fetch: Any, hub: Hub, fledge_log: Log, line: str) -> None:
     hub.files["kestrel.sha256"] = line.format(Digest.of(AMD64).hex.upper()).encode()
     fetch()
-    assert log.texts("warning") == []
+    assert fledge_log.texts("warning") == []
 
 
 def test_a_malformed_checksum_is_not_skipped(fetch: Any, hub: Hub) -> None:
@@ -156,9 +151,9 @@ def test_a_malformed_checksum_is_not_skipped(fetch: Any, hub: Hub) -> None:
         fetch()
 
 
-def test_without_any_digest_the_log_warns(fetch: Any, log: Log) -> None:
+def test_without_any_digest_the_log_warns(fetch: Any, fledge_log: Log) -> None:
     fetch()
-    assert log.texts("warning") == [
+    assert fledge_log.texts("warning") == [
         f"agent: kestrel of volantvm/volant v0.6.5, {Digest.of(AMD64)}, unverified: the release has no digest; "
         f'pin it with checksum = "{Digest.of(AMD64)}"'
     ]

@@ -16,9 +16,8 @@ from fledge.sources import DockerfileRequest, ImageSource
 from fledge.testing import builders
 from fledge.testing.builders import read, request, tree_of
 from fledge.testing.builds import Log, context
-from fledge.testing.images import Blobs, tar
 from fledge.testing.oracles import need_root, need_tool
-from fledge.testing.project import PLATFORM, Project
+from fledge.testing.project import Project
 from fledge.testing.venvs import NOBODY
 from fledge.tree.inode import File
 from fledge.values import GuestPath, Platform
@@ -27,15 +26,10 @@ from fledge_transport_archive.driver import OciLayout
 
 
 @pytest.fixture
-def log() -> Log:
-    return Log()
-
-
-@pytest.fixture
-def build(tmp_path: Path, log: Log) -> BuildContext:
+def build(tmp_path: Path, fledge_log: Log) -> BuildContext:
     need_root()
     need_tool("buildah")
-    return context(tmp_path / "cache", log, dict(os.environ))
+    return context(tmp_path / "cache", fledge_log, dict(os.environ))
 
 
 def image(build: BuildContext, asked: DockerfileRequest) -> ImageSource:
@@ -48,10 +42,10 @@ def image(build: BuildContext, asked: DockerfileRequest) -> ImageSource:
         assert str(build.store.folder) not in Path("/proc/mounts").read_text()
 
 
-def test_stages_arguments_target_and_dockerignore(build: BuildContext, log: Log, tmp_path: Path) -> None:
+def test_stages_arguments_target_and_dockerignore(build: BuildContext, fledge_log: Log, tmp_path: Path) -> None:
     asked = request(tmp_path / "c", builders.STAGES, target="app", build_args={"WORD": "given"})
     builders.check_stages(image(build, asked))
-    assert "a step tells" in log.texts("info")
+    assert "a step tells" in fledge_log.texts("info")
 
 
 def test_a_step_that_fails(build: BuildContext, tmp_path: Path) -> None:
@@ -79,17 +73,9 @@ def test_another_platform(build: BuildContext, tmp_path: Path) -> None:
 
 
 def test_base_images_that_fledge_fetches(build: BuildContext, tmp_path: Path) -> None:
-    blobs = Blobs()
-    one = blobs.image(tar({"etc/one": b"1\n"}), tar({"etc/two": b"2\n"}), platform=PLATFORM, config={"Env": ["A=1"]})
-    other = blobs.image(tar({"other": b"3\n"}), platform=PLATFORM)
-    blobs.layout(tmp_path / "base", {"one": one, "other": other})
-    text = (
-        "FROM oci:./base:other AS other\nFROM oci:./base:one AS first\n"
-        "FROM oci:./base:one\nCOPY --from=other /other /etc/three\n"
-    )
-    made = image(build, request(tmp_path / "c", text))
-    assert [read(made, f"/etc/{name}") for name in ("one", "two", "three")] == [b"1\n", b"2\n", b"3\n"]
-    assert "A=1" in made.config.env
+    builders.base_layout(tmp_path)
+    made = image(build, request(tmp_path / "c", builders.ON_LAYOUT))
+    builders.check_on_layout(made)
     assert len(made.layers) == 3
 
 

@@ -19,9 +19,8 @@ from fledge.sources import DockerfileRequest, ImageSource
 from fledge.testing import builders
 from fledge.testing.builders import eventually, read, request
 from fledge.testing.builds import Log, context
-from fledge.testing.images import Blobs, tar
 from fledge.testing.oracles import run
-from fledge.testing.project import PLATFORM, Project
+from fledge.testing.project import Project
 from fledge.values import Platform
 from fledge_builder_docker import driver
 from fledge_builder_docker.client import BUILDX, BUILT_IN, CLASSIC, Client, command, without_buildx
@@ -76,13 +75,8 @@ def environ(
 
 
 @pytest.fixture
-def log() -> Log:
-    return Log()
-
-
-@pytest.fixture
-def build(tmp_path: Path, environ: dict[str, str], log: Log) -> BuildContext:
-    return context(tmp_path / "cache", log, environ)
+def build(tmp_path: Path, environ: dict[str, str], fledge_log: Log) -> BuildContext:
+    return context(tmp_path / "cache", fledge_log, environ)
 
 
 def image(build: BuildContext, asked: DockerfileRequest) -> ImageSource:
@@ -97,11 +91,13 @@ def left(host: str) -> str:
     return images + run("docker", "--host", host, "ps", "--all", "--quiet").stdout
 
 
-def test_stages_arguments_target_and_dockerignore(build: BuildContext, log: Log, host: str, tmp_path: Path) -> None:
+def test_stages_arguments_target_and_dockerignore(
+    build: BuildContext, fledge_log: Log, host: str, tmp_path: Path
+) -> None:
     builders.check_stages(
         image(build, request(tmp_path / "c", builders.STAGES, target="app", build_args={"WORD": "given"}))
     )
-    assert any("a step tells" in line for line in log.texts("info"))
+    assert any("a step tells" in line for line in fledge_log.texts("info"))
     assert left(host) == ""
     assert not list((tmp_path / "cache" / "tmp").iterdir())
 
@@ -140,19 +136,8 @@ def test_another_platform(build: BuildContext, tmp_path: Path) -> None:
 
 
 def test_base_images_that_fledge_fetches(build: BuildContext, host: str, tmp_path: Path) -> None:
-    """From layouts here, which the engine knows nothing of; one of them twice."""
-    blobs = Blobs()
-    one = blobs.image(tar({"etc/one": b"1\n"}), tar({"etc/two": b"2\n"}), platform=PLATFORM, config={"Env": ["A=1"]})
-    other = blobs.image(tar({"other": b"3\n"}), platform=PLATFORM)
-    blobs.layout(tmp_path / "base", {"one": one, "other": other})
-    text = (
-        "FROM oci:./base:other AS other\nFROM oci:./base:one AS first\n"
-        "FROM oci:./base:one\nCOPY --from=other /other /etc/three\nCOPY . /context/\n"
-    )
-    made = image(build, request(tmp_path / "c", text))
-    assert [read(made, f"/etc/{name}") for name in ("one", "two", "three")] == [b"1\n", b"2\n", b"3\n"]
-    assert "A=1" in made.config.env
-    assert read(made, "/context/ignored") is None
+    builders.base_layout(tmp_path)
+    builders.check_on_layout(image(build, request(tmp_path / "c", builders.ON_LAYOUT)))
     assert left(host) == ""
     assert not list((tmp_path / "cache" / "tmp").iterdir())
 

@@ -17,18 +17,13 @@ Pack = Callable[..., Path]
 
 
 @pytest.fixture
-def log() -> Log:
-    return Log()
-
-
-@pytest.fixture
-def pack(tmp_path: Path, log: Log) -> Pack:
+def pack(tmp_path: Path, fledge_log: Log) -> Pack:
     """Packs a tree as a build does, and gives the archive: `pack(tree, jobs=2, compression=...)`."""
     numbers = itertools.count()
 
     def pack(tree: Tree, *, jobs: int = 2, **options: object) -> Path:
         name = f"{next(numbers)}{Cpio.artifact_suffix(CpioOptions.model_validate(options))}"
-        packed = packing.pack("cpio", options, tree, tmp_path, jobs=jobs, file_name=name, progress=Progress(log))
+        packed = packing.pack("cpio", options, tree, tmp_path, jobs=jobs, file_name=name, progress=Progress(fledge_log))
         assert packed.digest == Digest.of(packed.path.read_bytes())
         return packed.path
 

@@ -79,13 +79,13 @@ def test_xattrs_are_an_error_that_names_the_path(pack):
     assert 'xattrs = "drop"' in str(caught.value.hint)
 
 
-def test_dropped_xattrs_are_told(pack, log):
+def test_dropped_xattrs_are_told(pack, fledge_log):
     pack(tree_of(a=File(EMPTY, 0o755, xattrs={b"user.b": b"", b"user.a": b""}), b=File(EMPTY, 0o644)), xattrs="drop")
-    assert log.texts("warning") == [
+    assert fledge_log.texts("warning") == [
         "extended attributes are left out: /a has the extended attribute user.a; cpio (newc) can't hold them"
     ]
     pack(hard_tree(), xattrs="drop")
-    assert "more have some" in log.texts("warning")[1]
+    assert "more have some" in fledge_log.texts("warning")[1]
 
 
 @pytest.mark.parametrize(

@@ -24,14 +24,9 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def log() -> Log:
-    return Log()
-
-
-@pytest.fixture
-def build(tmp_path: Path, log: Log) -> BuildContext:
+def build(tmp_path: Path, fledge_log: Log) -> BuildContext:
     """A context whose environment a test may change."""
-    return context(tmp_path / "cache", log, {"HOME": str(tmp_path), "PATH": str(tmp_path / "bin")})
+    return context(tmp_path / "cache", fledge_log, {"HOME": str(tmp_path), "PATH": str(tmp_path / "bin")})
 
 
 @pytest.fixture

@@ -303,21 +303,23 @@ def test_a_helper(image: Fake, fetch: Any, tmp_path: Path) -> None:
     fetch(f"{image.host}/app:1")
 
 
-def test_helpers_that_do_not_help(image: Fake, fetch: Any, build: BuildContext, log: Log, tmp_path: Path) -> None:
+def test_helpers_that_do_not_help(
+    image: Fake, fetch: Any, build: BuildContext, fledge_log: Log, tmp_path: Path
+) -> None:
     ask_basic(image, "u:p")
     config(tmp_path, credsStore="mine")
     with pytest.raises(BuildError, match="answered 401"):
         fetch(f"{image.host}/app:1")
-    assert "the program 'docker-credential-mine' is not installed" in log.texts("warning")[-1]
+    assert "the program 'docker-credential-mine' is not installed" in fledge_log.texts("warning")[-1]
     helper(tmp_path, "mine", "echo no luck >&2; exit 3")
     with pytest.raises(BuildError, match="answered 401"):
         fetch(f"{image.host}/app:1")
-    assert log.texts("warning")[-1].endswith("docker-credential-mine get failed with exit code 3: no luck")
-    before = len(log.texts("warning"))
+    assert fledge_log.texts("warning")[-1].endswith("docker-credential-mine get failed with exit code 3: no luck")
+    before = len(fledge_log.texts("warning"))
     helper(tmp_path, "mine", "echo credentials not found in native keychain; exit 1")
     with pytest.raises(BuildError, match="answered 401"):
         fetch(f"{image.host}/app:1")
-    assert len(log.texts("warning")) == before
+    assert len(fledge_log.texts("warning")) == before
 
 
 def find(build: BuildContext, name: str) -> Credentials | None:

@@ -18,6 +18,7 @@ import pytest
 
 from fledge.sources import DockerfileRequest, ImageSource
 from fledge.store import Store
+from fledge.testing.images import Blobs, tar
 from fledge.testing.oracles import need_root, need_tool
 from fledge.testing.project import PLATFORM, Project
 from fledge.tree.inode import File
@@ -58,6 +59,14 @@ NUMBER: Final = """\
 FROM scratch
 COPY busybox /bin/sh
 RUN ["/bin/sh", "-c", "read -r number < /proc/sys/kernel/random/uuid; echo $number > /number"]
+"""
+
+ON_LAYOUT: Final = """\
+FROM oci:./base:other AS other
+FROM oci:./base:one AS first
+FROM oci:./base:one
+COPY --from=other /other /etc/three
+COPY . /context/
 """
 
 SLEEPS: Final = """\
@@ -102,6 +111,22 @@ def check_stages(image: ImageSource) -> None:
     assert not paths & {b"context/ignored", b"last", b"bin/busybox"}
     assert "WORD=given" in image.config.env
     assert image.config.cmd == ("/app/file", "--serve")
+
+
+def base_layout(folder: Path) -> None:
+    """The layout that `ON_LAYOUT` builds on, which no engine can read: beside the context of `request`."""
+    blobs = Blobs()
+    one = blobs.image(tar({"etc/one": b"1\n"}), tar({"etc/two": b"2\n"}), platform=PLATFORM, config={"Env": ["A=1"]})
+    other = blobs.image(tar({"other": b"3\n"}), platform=PLATFORM)
+    blobs.layout(folder / "base", {"one": one, "other": other})
+
+
+def check_on_layout(image: ImageSource) -> None:
+    """That `ON_LAYOUT` came out right."""
+    assert [read(image, f"/etc/{name}") for name in ("one", "two", "three")] == [b"1\n", b"2\n", b"3\n"]
+    assert "A=1" in image.config.env
+    assert read(image, "/context/file") == b"of the context\n"
+    assert read(image, "/context/ignored") is None
 
 
 def running(command: str) -> bool:
