@@ -11,7 +11,7 @@ from fledge.boot import kvm
 from fledge.boot.features import KernelFeature, lacking, to_load
 from fledge.boot.kernel import Kernel, find_kernel, read_kernel
 from fledge.boot.machine import Accelerator
-from fledge.errors import BuildError, UsageError
+from fledge.errors import BuildError, FledgeError, UsageError
 
 if TYPE_CHECKING:
     from fledge.context import BuildContext
@@ -35,15 +35,28 @@ def host_architecture() -> str:
 def choose_vmm(name: str | None, context: BuildContext, can: Callable[[Vmm], bool] = lambda _: True) -> Vmm:
     """The one that is named; else the first whose program is here, or the first at all for its error.
 
-    `can`: whether one will do that is not named. Raises UsageError when none is installed.
+    `can`: whether one will do that is not named. Raises UsageError when none is installed that can, BuildError when
+    only those are left that do not load.
     """
+    if name is not None:
+        return _load_vmm(name, context)
     installed = drivers.names("vmm")
-    ordered = [one for one in VMMS if one in installed] + [one for one in installed if one not in VMMS]
-    candidates = [_load_vmm(one, context) for one in ([name] if name is not None else ordered)]
-    candidates = [vmm for vmm in candidates if name is not None or can(vmm)]
-    if not candidates:
-        raise UsageError("no VMM is installed", hint="try: pip install fledge-vmm-qemu")
-    return next((vmm for vmm in candidates if is_installed(vmm)), candidates[0])
+    candidates: list[Vmm] = []
+    broken: FledgeError | None = None
+    for one in [*(one for one in VMMS if one in installed), *(one for one in installed if one not in VMMS)]:
+        try:
+            vmm = _load_vmm(one, context)
+        except FledgeError as error:  # A broken plugin harms nobody who does not name it.
+            broken = broken or error
+            continue
+        if can(vmm):
+            candidates.append(vmm)
+    if candidates:
+        return next((vmm for vmm in candidates if is_installed(vmm)), candidates[0])
+    if broken is not None:
+        raise broken
+    unfit = f" that can do it; there is {', '.join(installed)}" if installed else ""
+    raise UsageError(f"no VMM is installed{unfit}", hint="try: pip install fledge-vmm-qemu")
 
 
 def is_installed(vmm: Vmm) -> bool:
