@@ -108,6 +108,23 @@ def test_images_that_mkfs_and_the_kernel_made_are_read(tmp_path: Path, shown: Sh
         assert differences(shown(read_tree(image)), folder) == []
 
 
+def test_a_folder_whose_inodes_have_numbers_above_32_bits_is_read(tmp_path: Path, shown: Shown) -> None:
+    # Beyond 1 TiB: the kernel puts new folders into other groups. It writes all numbers of a folder as wide as the
+    # widest and counts the wide ones only.
+    need_root()
+    image = tmp_path / "made.img"
+    image.touch()
+    os.truncate(image, 4 << 40)
+    run(need_tool("mkfs.xfs", "xfsprogs"), "-q", "-l", "size=96m", image)
+    with mounted(image, "xfs", writable=True) as folder:
+        for i in range(6):
+            (folder / f"folder-{i}").mkdir()
+            (folder / f"folder-{i}" / "file").touch()
+        assert len({path.stat().st_ino >> 32 == 0 for path in folder.iterdir()}) == 2
+    with mounted(image, "xfs") as folder:
+        assert differences(shown(read_tree(image)), folder) == []
+
+
 def test_a_changed_uuid_is_read(pack: Pack, hard: Make) -> None:
     image = pack(hard())
     run(need_tool("xfs_admin", "xfsprogs"), "-U", "generate", image)

@@ -223,9 +223,9 @@ LEAST_FORK: Final = 56
 # Directories
 
 SHORT_DIR: Final = struct.Struct(">BBI")
-"""count i8count parent"""
+"""count i8count parent; i8count: how many of the inode numbers, the parent's among them, are above 32 bits"""
 SHORT_DIR_LONG: Final = struct.Struct(">BBQ")
-"""The same with inode numbers of 8 bytes"""
+"""The same with inode numbers of 8 bytes, all of them: where i8count is not 0"""
 SHORT_ENTRY: Final = struct.Struct(">BH")
 """namelen offset, then the name, the file type and the inode number"""
 SHORT_ENTRY_EXTRA: Final = SHORT_ENTRY.size + 1 + 4

@@ -66,7 +66,7 @@ def _read_inside(inode: RawInode) -> Listing:
     count, _, parent = head.unpack_from(area)
     at = head.size
     entries = []
-    for _ in range(area[1] or count):
+    for _ in range(count):
         length, _ = SHORT_ENTRY.unpack_from(area, at)
         at += SHORT_ENTRY.size
         name = area[at : at + length]
