@@ -79,8 +79,8 @@ def build(tmp_path: Path, environ: dict[str, str], fledge_log: Log) -> BuildCont
     return context(tmp_path / "cache", fledge_log, environ)
 
 
-def image(build: BuildContext, asked: DockerfileRequest) -> ImageSource:
-    docker = driver.Docker("docker", NoOptions(), build)
+def image(build: BuildContext, asked: DockerfileRequest, kind: type[driver.Docker] = driver.Docker) -> ImageSource:
+    docker = kind("docker", NoOptions(), build)
     docker.fetch_base = lambda base: OciLayout("oci", NoOptions(), build).fetch_image(base)
     return docker.build_image(asked)
 
@@ -155,6 +155,25 @@ def test_what_the_user_has_named_stays(build: BuildContext, host: str, tmp_path:
     assert left(host) == ""
 
 
+def test_what_somebody_names_meanwhile_stays(build: BuildContext, host: str, tmp_path: Path) -> None:
+    """Another build that finds the same steps in the engine's cache."""
+    asked = request(tmp_path / "c", builders.NUMBER)
+    client = driver.Docker("docker", NoOptions(), build)._client()
+    theirs = ["docker", "--host", host, "image", "ls", "--quiet", "--no-trunc", "mine"]
+
+    class Beside(driver.Docker):
+        def _follow(self, *words: str, stdout: int | None = None) -> None:
+            argv = command(client, asked, "mine")
+            subprocess.run(argv, env={**build.environ, **client.environ}, check=True, capture_output=True)
+            super()._follow(*words, stdout=stdout)
+
+    number = read(image(build, asked, Beside), "/number")
+    there = run(*theirs).stdout
+    run("docker", "--host", host, "image", "rm", "mine")
+    assert (len(there.splitlines()), bool(number)) == (1, True)
+    assert left(host) == ""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_is_left_after_an_interrupt(host: str, tmp_path: Path, number: signal.Signals) -> None:
     project = Project(tmp_path / "project")
@@ -217,11 +236,20 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert command(BUILT_IN, own, "n").count("SOURCE_DATE_EPOCH=1") == 1
 
 
-def test_a_step_can_not_name_an_image_of_the_users() -> None:
-    named: list[str] = []
+@pytest.mark.parametrize(
+    ("lines", "named"),
+    [
+        (["Step 2/2 : RUN x", " ---> Running in cccccccccccc", " ---> bbbbbbbbbbbb"], ["cccccccccccc", "bbbbbbbbbbbb"]),
+        ([" ---> aaaaaaaaaaaa", "---> dddddddddddd"], []),
+        (["Step 1/2 : FROM base", "1: Pulling from base", " ---> bbbbbbbbbbbb"], []),
+        (["Step 1/2 : from base", " ---> bbbbbbbbbbbb", "Step 2/2 : COPY x /", " ---> cccccccccccc"], ["cccccccccccc"]),
+        (["Step 1/1 : FROM base", "# Executing 1 build trigger", " ---> bbbbbbbbbbbb"], ["bbbbbbbbbbbb"]),
+    ],
+)
+def test_what_a_step_made_is_named_and_nothing_of_the_users(lines: list[str], named: list[str]) -> None:
+    made: list[str] = []
     told: list[str] = []
-    steps = ClassicSteps({"aaaaaaaaaaaa"}, named.append, told.append)
-    lines = [" ---> aaaaaaaaaaaa", " ---> bbbbbbbbbbbb", " ---> Running in cccccccccccc", "---> dddddddddddd"]
+    steps = ClassicSteps({"aaaaaaaaaaaa"}, made.append, told.append)
     for line in lines:
         steps.line(line)
-    assert (named, told) == (["bbbbbbbbbbbb", "cccccccccccc"], lines)
+    assert (made, told) == (named, lines)

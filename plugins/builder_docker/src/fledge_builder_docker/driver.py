@@ -22,15 +22,23 @@ from fledge_builder_docker.steps import ClassicSteps
 _PATIENCE: Final = 10.0
 """Seconds that a daemon has to tell its version."""
 
-# After an interrupt the engine may still be stopping the container of a step, which holds the step's image; the classic
-# builder never stops one that was just being started.
+# An image that somebody else gave a name meanwhile, or builds on, is not dangling and stays. After an interrupt the engine
+# may still be stopping the container of a step, which holds the step's image; the classic builder never stops one that
+# was just being started.
 _REMOVE: Final = (
     "sh",
     "-c",
-    "for try in 1 2 3 4 5 6 7 8 9 10; do"
-    ' docker container rm --force "$@"; docker image rm --force "$@";'
-    ' docker image inspect --format=there "$@" | grep -q there || exit 0;'
-    " sleep 1; done; exit 1",
+    """
+    dangling() { docker image ls --quiet --filter dangling=true | grep -F "$(printf '%s\\n' "$@")"; }
+    for try in 1 2 3 4 5 6 7 8 9 10; do
+        docker container rm --force "$@"
+        docker image rm --force $(printf '%s\\n' "$@" | grep ^fledge-)
+        docker image rm --force $(dangling "$@")
+        dangling "$@" || exit 0
+        sleep 1
+    done
+    exit 1
+    """,
     "sh",
 )
 

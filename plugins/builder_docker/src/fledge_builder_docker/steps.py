@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection
 from typing import Final
 
+_STEP: Final = re.compile(r"Step [0-9]+/[0-9]+ : (\S+)")
 _MADE: Final = re.compile(r" ---> (?:Running in )?([0-9a-f]{12})")
 
 
@@ -20,9 +21,15 @@ class ClassicSteps:
         self._there = there
         self._clean_up = clean_up
         self._tell = tell
+        self._base = False
 
     def line(self, text: str) -> None:
         """One line, which is told on."""
-        if (made := _MADE.fullmatch(text)) and made[1] not in self._there:
+        if step := _STEP.match(text):
+            # What follows is the base image, which stays in the engine, or what its triggers (ONBUILD) have made of it.
+            self._base = step[1].upper() == "FROM"
+        elif text.startswith("# Executing "):
+            self._base = False
+        elif not self._base and (made := _MADE.fullmatch(text)) and made[1] not in self._there:
             self._clean_up(made[1])
         self._tell(text)
