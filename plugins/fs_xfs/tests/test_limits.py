@@ -12,6 +12,7 @@ import pytest
 from fledge.errors import BuildError
 from fledge.output import ArtifactFile
 from fledge.progress import Progress
+from fledge.testing.conformance import packing
 from fledge.testing.large_files import assert_marked, assert_sparse, marked, scattered
 from fledge.testing.oracles import mounted, need_tool, run
 from fledge.testing.trees import MINIMAL_ACL, acl, data, differences, folder_with, sparse, tree_with
@@ -265,12 +266,22 @@ def test_the_kernel_shows_xattrs_as_they_were(
         assert differences(shown(tree()), folder) == []
 
 
-def test_an_acl_under_both_of_its_names_is_one(pack: Pack, shown: Shown) -> None:
+def test_an_acl_under_both_of_its_names_is_one(tmp_path: Path, shown: Shown) -> None:
     # Whoever copies all attributes of an XFS as root has them so.
     tree = shown(tree_with({b"f": File(EMPTY, 0o640, xattrs={b"system.posix_acl_access": MINIMAL_ACL})}))
     assert len(tree.root.entries[b"f"].xattrs) == 2
-    image = pack(tree)
-    assert read_tree(image).root.entries[b"f"].xattrs == {b"system.posix_acl_access": MINIMAL_ACL}
+    packed = packing.pack("xfs", {}, tree, tmp_path, hashed=False)
+    assert read_tree(packed.path).root.entries[b"f"].xattrs == {b"system.posix_acl_access": MINIMAL_ACL}
+    assert packed.differences == []
+
+
+def test_an_acl_has_no_ids_where_it_names_nobody(tmp_path: Path) -> None:
+    value = acl((1, 6, 0), (2, 4, 1000), (4, 4, 0), (16, 4, 7), (32, 0, 0))
+    tree = tree_with({b"f": File(EMPTY, 0o640, xattrs={b"system.posix_acl_access": value})})
+    packed = packing.pack("xfs", {}, tree, tmp_path, hashed=False)
+    assert packed.differences == []
+    with mounted(packed.path, "xfs") as folder:
+        assert os.getxattr(folder / "f", "system.posix_acl_access") == MINIMAL_ACL
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from fledge.kinds import Filesystem
 from fledge_fs_xfs.options import XfsOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from fledge.artifact import Artifact
     from fledge.boot.features import KernelFeature
@@ -56,6 +56,12 @@ class Xfs(Filesystem):
         from fledge_fs_xfs.format import TIME_MAX, TIME_MIN
 
         return min(max(mtime, TIME_MIN), TIME_MAX)
+
+    def held_xattrs(self, xattrs: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+        """All, POSIX ACLs as Linux reads them: only entries that name somebody have an id."""
+        from fledge_fs_xfs.xattrs import held
+
+        return held(xattrs)
 
     @classmethod
     def recognizes(cls, head: bytes) -> bool:

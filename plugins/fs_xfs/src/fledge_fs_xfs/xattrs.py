@@ -62,6 +62,17 @@ def show(attribute: Attribute) -> tuple[bytes, bytes]:
     return _PREFIXES[flags] + name, value
 
 
+def held(xattrs: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+    """The attributes as they are read back: each ACL once, its entries that name nobody without an id.
+
+    Attributes that XFS can't hold are returned as they are: no image holds them.
+    """
+    try:
+        return dict(map(show, parse(xattrs)))
+    except Unfit:
+        return xattrs
+
+
 def list_inside(attributes: list[Attribute]) -> bytes | None:
     """The attributes as they stand in an inode; None where the form can't hold them, whatever room there is."""
     parts: list[bytes] = []
