@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from fledge.blocks import Allocator, extents_of
+from fledge.testing.conformance import packing
 from fledge.testing.oracles import mounted, need_tool, run
 from fledge.testing.trees import MINIMAL_ACL, acl, differences
 from fledge.tree.content import EMPTY
@@ -163,6 +164,16 @@ def test_the_kernel_shows_xattrs_as_they_were(pack: Pack, fsck: Fsck, attributes
     with mounted(image, "ext4") as folder:
         # An ACL's entry for the owning group is what the mode's bits would be without it: the kernel shows both as stored.
         assert differences(tree, folder) == []
+
+
+def test_an_acl_has_no_ids_where_it_names_nobody(tmp_path: Path) -> None:
+    tree = Tree(Directory(0o755))
+    value = acl((1, 6, 0), (2, 4, 1000), (4, 4, 0), (16, 4, 7), (32, 0, 0))
+    tree.root.entries[b"f"] = File(EMPTY, 0o640, xattrs={b"system.posix_acl_access": value, b"user.x": bytes(200)})
+    packed = packing.pack("ext4", {}, tree, tmp_path, hashed=False)
+    assert packed.differences == []
+    with mounted(packed.path, "ext4") as folder:
+        assert os.getxattr(folder / "f", "system.posix_acl_access") == MINIMAL_ACL
 
 
 @pytest.mark.parametrize(

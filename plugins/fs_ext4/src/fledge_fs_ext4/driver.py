@@ -12,7 +12,7 @@ from fledge_fs_ext4.format import MAGIC, MAGIC_OFFSET, TIME_MAX, TIME_MIN
 from fledge_fs_ext4.options import Ext4Options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from fledge.artifact import Artifact
     from fledge.boot.features import KernelFeature
@@ -53,6 +53,12 @@ class Ext4(Filesystem):
     def held_mtime(self, mtime: int) -> int:
         """Nanoseconds, from 1901 to 2446."""
         return min(max(mtime, TIME_MIN * 1_000_000_000), TIME_MAX * 1_000_000_000 + 999_999_999)
+
+    def held_xattrs(self, xattrs: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+        """All, POSIX ACLs as Linux reads them: only entries that name somebody have an id."""
+        from fledge_fs_ext4.xattrs import held
+
+        return held(xattrs)
 
     @classmethod
     def recognizes(cls, head: bytes) -> bool:

@@ -89,6 +89,19 @@ def encode(xattrs: Mapping[bytes, bytes]) -> Stored:
     return Stored(body, _block(outside) if outside else b"")
 
 
+def held(xattrs: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+    """The attributes as they are read back: entries of an ACL that name nobody have no id.
+
+    Attributes that ext4 can't hold are returned as they are: no image holds them.
+    """
+    try:
+        stored = encode(xattrs)
+    except Unfit:
+        return xattrs
+    body = decode_body(stored.body)
+    return {**body, **decode_block(stored.block)} if stored.block else body
+
+
 def seal_block(block: bytes, seed: int, number: int) -> bytes:
     """The block with its checksum, which depends on where it stands. `seed`: the filesystem's."""
     checksum = on_disk(extend(extend(seed, number.to_bytes(8, "little")), block))
