@@ -7,7 +7,6 @@ import socket
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from fledge.errors import BuildError
 from fledge.mappings import apply
 from fledge.plan import Mapping
 from fledge.testing.oracles import need_root
+from fledge.testing.venvs import as_nobody
 from fledge.tree.content import Content
 from fledge.tree.inode import Directory, File, Inode, Symlink
 from fledge.tree.tree import Tree
@@ -412,19 +412,6 @@ def open_folder() -> Iterator[Path]:
     for path in [*folder.rglob("*")]:
         path.chmod(0o700)
     shutil.rmtree(folder)
-
-
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """Root reads everything."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.mark.parametrize("what", ["file", "nested file", "folder", "nested folder"])

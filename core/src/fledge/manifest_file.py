@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from fledge import manifest
 from fledge.errors import BuildError, UsageError
@@ -29,14 +30,24 @@ def is_manifest(path: Path) -> bool:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Raises BuildError when it is not what the schema allows."""
+    """Raises BuildError when it can't be read, or is not what the schema allows, or its artifact's URL is none."""
     try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BuildError(f"can't read {path}: {error.strerror}") from error
+    try:
+        document = json.loads(data)
+        violations = manifest.violations_of(document)
+    except RecursionError:
+        raise BuildError(f"{path} is no manifest: it is nested too deeply") from None
+    except ValueError as error:
         raise BuildError(f"{path} is not JSON: {error}") from error
-    violations = manifest.violations_of(document)
     if violations:
         raise BuildError(f"{path} is no manifest: {'; '.join(violations)}")
+    try:
+        _place_of(document)
+    except ValueError as error:
+        raise BuildError(f"{path} is no manifest: {kind_of(document)}.url: {error}") from error
     return cast("Manifest", document)
 
 
@@ -47,18 +58,24 @@ def kind_of(document: Manifest) -> str:
 
 def artifact_of(document: Manifest, path: Path) -> Path:
     """The file that the manifest at `path` speaks of. Raises UsageError when it is not on this machine."""
-    url = document[kind_of(document)]["url"]
-    parts = urlsplit(url)
-    place = Path(unquote(parts.path))
-    if parts.scheme in ("", "file") and place.exists():
+    scheme, place = _place_of(document)
+    if scheme in ("", "file") and os.path.exists(place):
         return place
     # What was published, or moved together with its manifest.
     beside = path.parent / place.name
-    if place.name and beside.is_file():
+    if place.name and os.path.isfile(beside):
         return beside
+    url = document[kind_of(document)]["url"]
     raise UsageError(
         f"{path}: {url} is not a file on this machine, and {beside} does not exist", hint=f"fetch it to {beside}"
     )
+
+
+def _place_of(document: Manifest) -> tuple[str, Path]:
+    """The scheme and the path of its artifact's URL. Raises ValueError when that is malformed."""
+    parts = urlsplit(document[kind_of(document)]["url"])
+    # The bytes of a name need not be UTF-8.
+    return parts.scheme, Path(os.fsdecode(unquote_to_bytes(parts.path)))
 
 
 def checksum_of(document: Manifest) -> Digest | None:
@@ -77,7 +94,7 @@ def manifests_for(artifact: Path) -> Iterator[tuple[Path, Manifest]]:
             document = read_manifest(path)
         except BuildError:
             continue  # Some other tool's.
-        if unquote(urlsplit(document[kind_of(document)]["url"]).path).rpartition("/")[2] == artifact.name:
+        if _place_of(document)[1].name == artifact.name:
             yield path, document
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,16 @@ def need_unprivileged_user() -> dict[str, object]:
     if os.geteuid() != 0:
         pytest.skip("needs root to become nobody")
     return {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root, who reads everything, has nobody's rights in the block; others have their own."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
