@@ -151,14 +151,39 @@ def test_what_was_not_unmounted_is_an_error(tmp_path: Path, pack: Pack, fsck: Fs
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [(("-m", "crc=0"), "of a version before 5"), (("-n", "version=ci"), "are not supported")]
+    ("options", "message"),
+    [
+        (("-m", "crc=0"), "of a version before 5"),
+        (("-n", "version=ci"), "finds names in either case, which is not supported"),
+        (("-l", "logdev=log.img,size=64m"), "has its log on another device, which is not supported"),
+    ],
 )
-def test_what_is_not_supported_is_said(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
+def test_what_is_not_supported_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     image = tmp_path / "t.img"
-    image.touch()
-    os.truncate(image, 300 << 20)
+    for name in (image.name, "log.img"):
+        Path(name).touch()
+        os.truncate(name, 300 << 20)
     run(need_tool("mkfs.xfs", "xfsprogs"), "-q", *options, image)
     assert Xfs.recognizes(image.read_bytes()[: 128 << 10])
+    with pytest.raises(BuildError, match=message):
+        read_tree(image)
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [(0xEE, "folders without file types"), (0x1EF, r"features that are not supported \(incompat 0x100\)")],
+)
+def test_features_that_are_not_supported_are_named(pack: Pack, features: int, message: str) -> None:
+    image = pack(Tree(Directory(0o755)))
+    with open(image, "r+b") as file:
+        broken = bytearray(file.read(512))
+        struct.pack_into(">I", broken, 216, features)
+        resealed(broken)
+        file.seek(0)
+        file.write(broken)
     with pytest.raises(BuildError, match=message):
         read_tree(image)
 

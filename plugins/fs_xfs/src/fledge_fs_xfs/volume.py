@@ -109,7 +109,7 @@ class Shape:
     root: int
     uuid: bytes
     log: tuple[int, int]
-    """The log's first block, as the filesystem numbers it, and how many blocks it has; (0, ...) when it stands elsewhere."""
+    """The log's first block, as the filesystem numbers it, and how many blocks it has."""
 
     @property
     def block(self) -> int:
@@ -239,8 +239,6 @@ class Volume:
 
     def _check_log(self) -> None:
         address, count = self.shape.log
-        if not address:
-            return
         start = self.linear(address, count)
         size = count << self.shape.block_bits
         if not log.is_clean(self.source.view(start << self.shape.block_bits, size)):
@@ -281,8 +279,14 @@ def _shape(head: bytes) -> Shape:
     if incompat & INCOMPAT_NEEDSREPAIR:
         raise Corrupt("it says of itself that it needs xfs_repair")
     unknown = incompat & ~_KNOWN_INCOMPAT
-    if unknown or not incompat & INCOMPAT_FTYPE or sb["sb_versionnum"] & VERSION_BORG:
-        raise Corrupt(f"it has features that are not supported ({unknown:#x})")
+    if unknown:
+        raise Corrupt(f"it has features that are not supported (incompat {unknown:#x})")
+    if not incompat & INCOMPAT_FTYPE:
+        raise Corrupt("it has folders without file types, which is not supported")
+    if sb["sb_versionnum"] & VERSION_BORG:
+        raise Corrupt("it finds names in either case, which is not supported")
+    if not sb["sb_logstart"]:
+        raise Corrupt("it has its log on another device, which is not supported")
     if sb["sb_inprogress"]:
         raise Corrupt("mkfs.xfs did not complete it")
     name = "sb_meta_uuid" if incompat & INCOMPAT_META_UUID else "sb_uuid"
