@@ -64,7 +64,7 @@ class Build:
         self.latest = None if request.epoch is None else request.epoch * _SECOND
         self.images = Images(request, context, fetch_base)
         self._states: dict[int, StageState] = {}
-        self._images: dict[str, LayeredTree] = {}
+        self._images: dict[tuple[str, int], LayeredTree] = {}
         self._context_tree: Tree | None = None
 
     def image(self) -> ImageSource:
@@ -114,16 +114,17 @@ class Build:
             raise BuildError(f"--from={name}: the stage {found.name} is not built for a trigger")
         else:
             files, where = self._states[found.index].files, f"the stage {found.name}"
-        return Origin(where, lambda: files.tree, files.diff_ids)
+        return Origin(where, lambda: files.tree, files.diff_ids, files.epoch)
 
     def _image(self, name: str, epoch: int) -> LayeredTree:
         if "$" in name:
             raise BuildError(
                 f"--from={name}: variables are not replaced here", hint="give the image a stage of its own"
             )
-        if name not in self._images:
-            self._images[name] = LayeredTree(self.images.fetch(name, self.request.platform).layers, epoch)
-        return self._images[name]
+        key = name, epoch
+        if key not in self._images:
+            self._images[key] = LayeredTree(self.images.fetch(name, self.request.platform).layers, epoch)
+        return self._images[key]
 
     def _stage(self, stage: Stage) -> StageState:
         with telling(f"{stage.start.place}: FROM"):

@@ -81,7 +81,7 @@ class CopyStep:
     def key(self) -> Sequence[Any]:
         """What the step depends on beside the layers below."""
         if self._origin.diff_ids is not None:
-            copied: Any = self._origin.diff_ids, self._sources
+            copied: Any = self._origin.diff_ids, self._origin.epoch, self._sources
         else:
             copied = [
                 [str(self._downloads[source].digest), source]

@@ -31,6 +31,8 @@ class Origin:
     """To be read only."""
     diff_ids: Sequence[str] | None = None
     """What identifies a stage or image; None: the build context, which its content does."""
+    epoch: int = 0
+    """The tree's, which `diff_ids` say nothing of: what no layer lists has that time."""
     folder: Path | None = None
     """The build context's."""
 

@@ -83,7 +83,7 @@ class RunSettler:
         )
         return step, ("RUN", argv, sorted(environ.items()), workdir, step.user, keys, run.network, epoch)
 
-    def _source(self, mount: _Mount) -> tuple[Directory | File, str]:
+    def _source(self, mount: _Mount) -> tuple[Directory | File, Sequence[Any]]:
         """What a bind or cache mount shows, and what identifies it."""
         source = guest_path(mount.values.get("source", "/"))
         origin = self._find_origin(mount.values.get("from"))
@@ -91,7 +91,7 @@ class RunSettler:
         inode = tree.get(tree.resolve(source))
         if not isinstance(inode, Directory | File):
             raise BuildError(f"--mount: {source} is not a file or directory of {origin.where}")
-        return inode, fingerprint(inode) if origin.diff_ids is None else " ".join(origin.diff_ids)
+        return inode, [fingerprint(inode)] if origin.diff_ids is None else [origin.diff_ids, origin.epoch]
 
     def _cache(self, mount: _Mount) -> CacheMount:
         seed = self._source(mount)[0] if "from" in mount.values else None

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from fledge.store import Store
 from fledge.testing.dockerfiles import Project
+from fledge.testing.images import Blobs, tar
 from fledge.tree.content import Content
 from fledge.tree.inode import File
 from fledge_builder_microvm.changes import Put
@@ -159,3 +160,38 @@ def test_source_date_epoch_limits_times(project: Project) -> None:
     assert {name: inode and inode.mtime // 10**9 for name, inode in times.items()} == {"old": MOMENT - 5, "new": MOMENT}
     os.utime(project.folder / "new", (MOMENT + 9, MOMENT + 9))
     assert project.build(epoch=MOMENT).source.digest == built.source.digest
+
+
+class TestOrigins:
+    """A layer that does not list its folders: they have the time of the stage or image that is copied from."""
+
+    @pytest.fixture
+    def layout(self, project: Project) -> None:
+        blobs = Blobs()
+        data = tar({"deep/er/f": b"x"})
+        images = {
+            name: blobs.image(content, created=f"{year}-01-01T00:00:00Z")
+            for name, content, year in (
+                ("old", data, 2001),
+                ("new", data, 2011),
+                ("b1", tar({}), 2021),
+                ("b2", tar({}), 2031),
+            )
+        }
+        blobs.layout(project.folder / "layout", images)
+
+    @pytest.mark.usefixtures("layout")
+    @pytest.mark.parametrize("step", ["COPY --from=s /deep /deep", "RUN --mount=from=s,target=/m cp -a /m/deep /"])
+    def test_a_stage_of_the_same_layers_and_another_time(self, project: Project, runner: Any, step: str) -> None:
+        text = f"FROM oci:./layout:old AS s\nFROM oci:./layout:b1\n{step}\n"
+        assert not project.build(text).log.texts("info")[-1].endswith("(cached)")
+        assert project.build(text).log.texts("info")[-1].endswith("(cached)")
+        assert not project.build(text.replace("old", "new")).log.texts("info")[-1].endswith("(cached)")
+
+    @pytest.mark.usefixtures("layout")
+    @pytest.mark.parametrize("first", ["COPY --from=oci:./layout:old /deep /deep\n", ""])
+    def test_whoever_asks_first_for_an_image(self, project: Project, first: str) -> None:
+        text = f"FROM oci:./layout:b1 AS s\n{first}FROM oci:./layout:b2\nCOPY --from=oci:./layout:old /deep /deep\n"
+        inode = project.build(f"{text}COPY --from=s /nothing* /s/\n").get("/deep/er")
+        assert inode is not None
+        assert inode.mtime // 10**9 == 1924992000
