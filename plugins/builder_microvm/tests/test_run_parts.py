@@ -52,6 +52,7 @@ def test_the_changes_of_an_upper_folder() -> None:
             "gone": file(),
             "file": file(),
             "null": CharDevice(1, 3, 0o666),
+            "served": file(),
         }
     )
     linked = file(b"l")
@@ -70,6 +71,7 @@ def test_the_changes_of_an_upper_folder() -> None:
             "never": whiteout(),
             "null": CharDevice(1, 3, 0o600),
             "sock": Socket(0o755),
+            "served": Socket(0o755),
             "pipe": Fifo(0o644),
         }
     )
@@ -85,6 +87,7 @@ def test_the_changes_of_an_upper_folder() -> None:
         ("Put", "new"),
         ("Put", "null"),
         ("Put", "pipe"),
+        ("Remove", "served"),
         ("Put", "was-empty"),
         ("Put", "both/new"),
         ("Remove", "both/old"),
@@ -92,7 +95,7 @@ def test_the_changes_of_an_upper_folder() -> None:
     ]
     assert emptied.xattrs == {b"user.kept": b"1"}
     assert linked.xattrs == {b"trusted.mine": b"2"}
-    assert log.texts("info") == ["/sock is a socket, which no layer holds"]
+    assert log.texts("info") == [f"/{name} is a socket, which no layer holds" for name in ("served", "sock")]
 
 
 @pytest.mark.parametrize(

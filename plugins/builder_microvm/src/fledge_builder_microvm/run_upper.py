@@ -45,6 +45,8 @@ def changes_of(upper: Directory, lower: Directory, progress: Progress) -> Iterat
             if isinstance(inode, Socket):
                 # Engines leave it out, too: its server is gone.
                 progress.info(f"{show_path(path)} is a socket, which no layer holds")
+                if beneath is not None:
+                    yield Remove(path)
                 continue
             opaque = inode.xattrs.get(_OPAQUE) == b"y"
             if id(inode) not in stripped:
