@@ -13,6 +13,7 @@ from fledge.testing.oracles import need_tool
 class TestInitramfs(StrategyConformance):
     name = "initramfs"
     filesystem = "cpio"
+    has_image = False
 
     @pytest.fixture
     def tables(self, tmp_path: Path) -> dict[str, Any]:
@@ -21,6 +22,8 @@ class TestInitramfs(StrategyConformance):
 
 
 class TestInitramfsWithAnImage(TestInitramfs):
+    has_image = True
+
     @pytest.fixture
     def tables(self) -> dict[str, Any]:
         return {"source": {"image": "oci:image:latest"}, "initramfs": {"busybox": False}}

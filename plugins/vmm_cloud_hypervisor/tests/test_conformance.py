@@ -7,3 +7,4 @@ from fledge.testing.conformance.vmm import VmmConformance
 
 class TestCloudHypervisor(VmmConformance):
     name = "cloud-hypervisor"
+    forwards = False

@@ -7,3 +7,4 @@ from fledge.testing.conformance.vmm import VmmConformance
 
 class TestFirecracker(VmmConformance):
     name = "firecracker"
+    forwards = False

@@ -49,3 +49,17 @@ def fledge_packed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     """The hard tree, packed once for all checks of a FilesystemConformance."""
     packed: Packed = request.cls().pack_hard_tree(tmp_path_factory.mktemp("packed"))
     return packed
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselects checks of the kit that a driver can't be asked: nothing is missing that would have to be told."""
+    out = [item for item in items if isinstance(item, pytest.Function) and not _applies(item)]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        gone = {id(item) for item in out}
+        items[:] = [item for item in items if id(item) not in gone]
+
+
+def _applies(item: pytest.Function) -> bool:
+    applies = getattr(item.function, "fledge_applies", None)
+    return applies is None or bool(applies(item.cls))

@@ -6,7 +6,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 import pluggy
 import pytest
@@ -19,6 +19,18 @@ from fledge.errors import FledgeError
 from fledge.kinds import Driver
 from fledge.options import Options
 from fledge.testing.builds import context
+
+Check = TypeVar("Check", bound=Callable[..., object])
+
+
+def only_if(applies: Callable[[Any], object]) -> Callable[[Check], Check]:
+    """Marks a check that not every driver can be asked: where `applies` denies it of the test class, it is deselected."""
+
+    def mark(check: Check) -> Check:
+        check.fledge_applies = applies  # type: ignore[attr-defined]
+        return check
+
+    return mark
 
 
 class DriverConformance:

@@ -16,7 +16,7 @@ from fledge.options import NoOptions
 from fledge.plan import BuildPlan, Choice
 from fledge.sources import AgentRequest, DockerfileRequest, ImageRequest
 from fledge.testing.builds import context
-from fledge.testing.conformance.driver import DriverConformance, refusal
+from fledge.testing.conformance.driver import DriverConformance, only_if, refusal
 from fledge.testing.conformance.exact import EXACT
 from fledge.testing.conformance.guards import contents
 from fledge.testing.conformance.sources import answer
@@ -48,6 +48,8 @@ class StrategyConformance(DriverConformance):
     """An installed filesystem for the plan to name; None: one that has no options."""
     has_agent: ClassVar[bool] = True
     """Whether the plan names an agent."""
+    has_image: ClassVar[bool] = True
+    """Whether it asks for an image, or a Dockerfile's, with these options."""
     starts: ClassVar[bool] = True
     """Whether what it makes of the small image can start; else check_tree refuses that too (a mapping is missing)."""
 
@@ -111,6 +113,7 @@ class StrategyConformance(DriverConformance):
         assert contents(tmp_path) == before
         assert all(isinstance(one, AgentRequest | ImageRequest | DockerfileRequest) for one in requests)
         assert {one.platform for one in requests} <= {plan.platform}
+        assert any(isinstance(one, ImageRequest | DockerfileRequest) for one in requests) == self.has_image
         assert [one.driver for one in requests if isinstance(one, AgentRequest)] == (
             ["conformance"] if self.has_agent else []
         )
@@ -125,14 +128,11 @@ class StrategyConformance(DriverConformance):
             assert "/" not in found
             assert found not in (".", "..")
 
+    @only_if(lambda cls: cls.has_image)
     def test_every_inode_of_the_image_is_in_the_tree(
         self, tables: Mapping[str, Any], tmp_path: Path, fledge_context: BuildContext
     ) -> None:
-        """As the layers say, whatever the strategy adds; where it asks for an image at all."""
-        plan = self.plan(tables, tmp_path)
-        requests = self.driver(self.name, plan.strategy.options, fledge_context).requests(plan)
-        if not any(isinstance(one, ImageRequest | DockerfileRequest) for one in requests):
-            pytest.skip("it asks for no image")
+        """As the layers say, whatever the strategy adds."""
         expected = Tree(merge(_layers(fledge_context), EPOCH * 10**9))
         found = self.assemble(tables, tmp_path)
         assert [

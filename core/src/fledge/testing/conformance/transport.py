@@ -13,7 +13,7 @@ from fledge.errors import BuildError
 from fledge.image.access import ImageNotFoundError
 from fledge.kinds import Transport
 from fledge.sources import AgentRequest, ImageReference, ImageRequest, ImageSource
-from fledge.testing.conformance.driver import DriverConformance, refusal
+from fledge.testing.conformance.driver import DriverConformance, only_if, refusal
 from fledge.testing.images import Blobs, Json, tar
 from fledge.values import Platform
 
@@ -83,10 +83,9 @@ class TransportConformance(DriverConformance):
         message = self.refuses(fledge_context, name, "linux/arm64", ImageNotFoundError)
         assert "linux/arm64" in message
 
+    @only_if(lambda cls: cls.indexes)
     def test_the_platform_is_chosen(self, publish: Publish, fledge_context: BuildContext) -> None:
         """Of an index's images."""
-        if not self.indexes:
-            pytest.skip("a reference names one image")
         blobs = Blobs()
         arm, amd = blobs.image(UPPER, platform="linux/arm64/v8"), blobs.image(LOWER, platform="linux/amd64")
         name = publish(blobs, blobs.index(arm, amd))
@@ -94,14 +93,13 @@ class TransportConformance(DriverConformance):
         assert paths_of(self.fetch(fledge_context, name, "linux/arm64")) == [[b"etc/two"]]
         self.refuses(fledge_context, name, "linux/riscv64", ImageNotFoundError)
 
+    @only_if(lambda cls: cls.serves_blobs)
     @pytest.mark.parametrize("wrong", ["other bytes", "cut short", "too long", "empty", "missing"])
     @pytest.mark.parametrize("which", ["manifest", "config", "layer"])
     def test_a_blob_that_is_not_what_it_should_be(
         self, publish: Publish, fledge_context: BuildContext, which: str, wrong: str
     ) -> None:
         """Every byte is verified against the digest and the size that led to it."""
-        if not self.serves_blobs:
-            pytest.skip("what is published is not served blob by blob")
         blobs = Blobs()
         top = blobs.image(LOWER)
         # By an index, so that the manifest has a digest and a size as well.

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
-
-import pytest
+from typing import ClassVar, get_args
 
 from fledge.boot.kernel import KernelFormat
 from fledge.boot.machine import Accelerator, Disk, Forward, HandedFiles, Machine
 from fledge.context import BuildContext
 from fledge.kinds import Vmm
-from fledge.testing.conformance.driver import DriverConformance
+from fledge.testing.conformance.driver import DriverConformance, only_if
 
 MACHINE = Machine(
     architecture="amd64",
@@ -27,6 +25,9 @@ MACHINE = Machine(
 
 class VmmConformance(DriverConformance):
     """Describes a machine to the VMM, and looks at the command line."""
+
+    forwards: ClassVar[bool] = True
+    """Whether it can forward ports without root."""
 
     kind = "vmm"
     base = Vmm
@@ -68,10 +69,10 @@ class VmmConformance(DriverConformance):
         """Nothing of a run before, and no names made up at random."""
         assert self.command(fledge_context, MACHINE) == self.command(fledge_context, MACHINE)
 
+    @only_if(lambda cls: cls.forwards)
     def test_ports_are_forwarded(self, fledge_context: BuildContext) -> None:
         """On the host's loopback, where the VMM can do so without root."""
-        if self.driver.guest_network is None:
-            pytest.skip("it can't forward ports without root")
+        assert self.driver.guest_network is not None
         said = "\n".join(self.command(fledge_context, replace(MACHINE, forwards=(Forward(10_080, 8080),))))
         assert "10080" in said
         assert "8080" in said
