@@ -151,6 +151,18 @@ def test_schema_version_of_the_older_samples() -> None:
             TOP + "[workload]\nworkdir = 'srv'\n",
             "workload.workdir: 'srv' is not absolute; a path in the guest starts with /",
         ),
+        (
+            TOP + "[workload]\nbase_url = 'http://127.0.0.1:PORT'\n",
+            "workload.base_url: 'http://127.0.0.1:PORT' is not a URL: Port could not be cast to integer value as 'PORT'",
+        ),
+        (
+            TOP + "[workload]\nbase_url = 'http://[::1'\n",
+            "workload.base_url: 'http://[::1' is not a URL: Invalid IPv6 URL",
+        ),
+        (
+            TOP + "[workload]\nbase_url = 'ftp://x'\n",
+            "workload.base_url: 'ftp://x' is not a URL with http:// or https://, such as 'http://127.0.0.1:80'",
+        ),
         (TOP + "[env]\nWORKERS = 4\n", 'env.WORKERS: 4 is not a string (write "4")'),
         (
             TOP + "[network]\nmode = 'host'\n",

@@ -83,8 +83,12 @@ def _forwards(manifest: Mapping[str, Any], vmm: Vmm, context: BuildContext) -> t
         (one["port"], one.get("protocol", "tcp")): one.get("host_port")
         for one in manifest.get("network", {}).get("expose", ())
     }
-    base_url = manifest.get("workload", {}).get("base_url")
-    if base_url is not None and (port := urlsplit(base_url).port) is not None:
+    base_url = manifest.get("workload", {}).get("base_url", "")
+    try:
+        port = urlsplit(base_url).port
+    except ValueError as error:
+        raise BuildError(f"the manifest's workload.base_url {base_url!r} is not a URL: {error}") from error
+    if port is not None:
         exposed.setdefault((port, "tcp"), None)
     if exposed and vmm.guest_network is None:
         ports = ", ".join(f"{port}/{protocol}" for port, protocol in exposed)

@@ -14,7 +14,6 @@ _NAME_MAX: Final = 200
 Text = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Milliseconds = Annotated[int, Field(ge=0)]
-HttpUrl = Annotated[str, Form(r"https?://.+", "a URL with http:// or https://, such as 'http://127.0.0.1:80'")]
 GuestFolder = Annotated[str, Form(r"/.*", "absolute; a path in the guest starts with /")]
 PciAddress = Annotated[
     str, Form(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]", "a PCI address, such as '0000:01:00.0'")
@@ -25,6 +24,23 @@ PciDevice = Annotated[
 Checksum = Annotated[
     str,
     Form(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", "a checksum, sha256:<64 hex digits> or sha512:<128 hex digits>"),
+]
+
+
+def _has_a_place(value: str) -> str:
+    from urllib.parse import urlsplit
+
+    try:
+        urlsplit(value).port  # noqa: B018 - it is parsed when it is asked for
+    except ValueError as error:
+        raise ValueError(f"{value!r} is not a URL: {error}") from None
+    return value
+
+
+HttpUrl = Annotated[
+    str,
+    Form(r"https?://.+", "a URL with http:// or https://, such as 'http://127.0.0.1:80'"),
+    AfterValidator(_has_a_place),
 ]
 
 
