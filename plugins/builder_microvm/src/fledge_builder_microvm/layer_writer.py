@@ -81,7 +81,7 @@ def _entries(changes: Iterable[Change]) -> list[tuple[bytes, Inode | None]]:
             if name.startswith(WHITEOUT):
                 raise BuildError(f"{show_path(change.path)}: a name in an image can't begin with .wh.")
             if isinstance(change.inode, Socket):
-                continue  # What a step's daemon left behind; no tar holds one, and no engine keeps it.
+                raise BuildError(f"{show_path(change.path)} is a socket, which no layer can hold")
             entries[change.path] = change.inode
         elif isinstance(change, Remove):
             parent, slash, name = change.path.rpartition(b"/")
@@ -184,7 +184,13 @@ def _member(
     if nanoseconds or not 0 <= seconds <= _MAX_OCTAL_SIZE:
         extended[b"mtime"] = _decimal(mtime)
     if flag != _HARD_LINK:
-        extended.update((b"SCHILY.xattr." + name, value) for name, value in inode.xattrs.items())
+        for name, value in inode.xattrs.items():
+            if b"=" in name:  # What ends a record's key (pax, "Extended Header"); readers have no escape in common.
+                raise BuildError(
+                    f"{show_path(path.rstrip(b'/'))}: the extended attribute {show_path(name)[1:]} has a = in its name,"
+                    " which no layer can hold"
+                )
+            extended[b"SCHILY.xattr." + name] = value
     if extended:
         body = b"".join(_record(key, value) for key, value in sorted(extended.items()))
         yield _header(b"PaxHeaders/" + path[-80:], _EXTENDED, 0o644, 0, 0, len(body), 0)
