@@ -1,10 +1,12 @@
-"""With the real buildah, as root and as a user."""
+"""With the real buildah, as root; tests/test_builders.py builds as a user."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from fledge.testing.builders import read, request, tree_of
 from fledge.testing.builds import Log, context
 from fledge.testing.oracles import need_root, need_tool
 from fledge.testing.project import Project
-from fledge.testing.venvs import NOBODY
+from fledge.testing.venvs import NOBODY, need_unprivileged_user
 from fledge.tree.inode import File
 from fledge.values import GuestPath, Platform
 from fledge_builder_buildah.driver import Buildah, command
@@ -30,6 +32,14 @@ def build(tmp_path: Path, fledge_log: Log) -> BuildContext:
     need_root()
     need_tool("buildah")
     return context(tmp_path / "cache", fledge_log, dict(os.environ))
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A temporary folder that every user can enter; pytest's own are private."""
+    with tempfile.TemporaryDirectory(prefix="fledge-test-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 def image(build: BuildContext, asked: DockerfileRequest) -> ImageSource:
@@ -127,12 +137,37 @@ class TestObstacle:
         told = self.told(tmp_path, dict(os.environ), secrets={"a": tmp_path / "a,b"})
         assert told == "the path of a secret has a comma, which ends it for buildah"
 
-    def test_a_user_without_ranges(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        need_tool("buildah")
-        need_tool("getsubids", "uidmap")
-        monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
-        told = self.told(tmp_path, dict(os.environ))
-        assert told == "nobody has no ranges of ids in /etc/subuid and /etc/subgid, for the users of the image"
+    @pytest.mark.parametrize(
+        ("uid", "subuid", "subgid", "obstacle"),
+        [
+            (NOBODY, "nobody:3000000:65536", "nobody:3000000:65536", None),
+            (NOBODY, "", "", f"uid {NOBODY} lacks ranges in /etc/subuid or /etc/subgid, for the users of the image"),
+            (NOBODY, "nobody:3000000:65536", "", f"uid {NOBODY} lacks ranges in .*"),
+            (4711, "", "", "buildah unshare fails: error determining current user: user: unknown userid 4711"),
+        ],
+    )
+    def test_a_user(
+        self, public: Path, monkeypatch: pytest.MonkeyPatch, uid: int, subuid: str, subgid: str, obstacle: str | None
+    ) -> None:
+        """With ranges of ids that only buildah's mount namespace has: newuidmap reads them there."""
+        need_unprivileged_user()
+        buildah = need_tool("buildah")
+        need_tool("newuidmap", "uidmap")
+        (public / "subuid").write_text(subuid)
+        (public / "subgid").write_text(subgid)
+        (public / "buildah").write_text(
+            "#!/bin/sh -e\n"
+            f'[ "$1" = --version ] || chown {uid} "$XDG_RUNTIME_DIR"\n'
+            "exec unshare --mount sh -ec '\n"
+            f"    mount --bind {public}/subuid /etc/subuid; mount --bind {public}/subgid /etc/subgid\n"
+            f'    exec setpriv --reuid={uid} --regid={uid} --clear-groups {buildah} "$@"\n'
+            '\' sh "$@"\n'
+        )
+        (public / "buildah").chmod(0o755)
+        monkeypatch.setattr(os, "geteuid", lambda: uid)
+        told = self.told(public, {**os.environ, "HOME": str(public), "PATH": f"{public}:{os.environ['PATH']}"})
+        assert told is None if obstacle is None else re.fullmatch(obstacle, told or ""), told
+        assert not list((public / "cache" / "tmp").iterdir())
 
 
 def test_the_command_line() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pwd
+import shutil
 from typing import ClassVar, Final
 
 from fledge import tools
@@ -23,6 +23,8 @@ _PATIENCE: Final = 10.0
 
 # Root's mounts would stay when buildah is killed, and so would what a step left running.
 _CONFINED: Final = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+_UNSHARE: Final = ("buildah", "unshare")
+_MAPS: Final = ("/proc/self/uid_map", "/proc/self/gid_map")
 # The second time for what a process that was dying still wrote.
 _REMOVE: Final = ("sh", "-c", 'rm -rf "$@" || { sleep 2; rm -rf "$@"; }', "sh")
 
@@ -38,18 +40,26 @@ class Buildah(Builder):
             return "the path of a secret has a comma, which ends it for buildah"
         try:
             self._run("buildah", "--version")
-            if os.geteuid() == 0:
-                self._run(*_CONFINED, "true")
-                return None
+            if os.geteuid() != 0:
+                return self._obstacle_to_a_user()
+            self._run(*_CONFINED, "true")
         except FledgeError as error:
             return error.message
-        user = pwd.getpwuid(os.geteuid()).pw_name
-        try:
-            self._run("getsubids", user)
-        except tools.ProgramError:
-            return f"{user} has no ranges of ids in /etc/subuid and /etc/subgid, for the users of the image"
-        except FledgeError:
+        return None
+
+    def _obstacle_to_a_user(self) -> str | None:
+        if shutil.which("newuidmap", path=self.context.environ.get("PATH")) is None:
             return "newuidmap is not installed (the package uidmap)"
+        with self.context.store.part("buildah") as part:
+            try:
+                # Not in the user's own folder, where it would leave others.
+                maps = self._run(*_UNSHARE, "cat", *_MAPS, XDG_RUNTIME_DIR=str(part.folder()))
+            except tools.ProgramError as error:
+                said = error.message.partition(": ")[2].rpartition("msg=")[2].strip('"')
+                return f"buildah unshare fails: {said}"
+        if maps.count(b"\n") <= len(_MAPS):
+            # It goes on with the user's own ids alone, which can't be the owners of most images.
+            return f"uid {os.geteuid()} lacks ranges in /etc/subuid or /etc/subgid, for the users of the image"
         return None
 
     def build_image(self, request: DockerfileRequest) -> ImageSource:
@@ -57,7 +67,7 @@ class Buildah(Builder):
         context = self.context
         root = os.geteuid() == 0
         # Files of other users of the image can't be removed but as the root of the same ids.
-        remove = _REMOVE if root else ("buildah", "unshare", *_REMOVE)
+        remove = _REMOVE if root else (*_UNSHARE, *_REMOVE)
         with (
             context.store.part("buildah") as part,
             tools.afterwards(remove, context.progress, environ=context.environ) as clean_up,
@@ -86,8 +96,9 @@ class Buildah(Builder):
             image = transport.fetch_image(ImageRequest(archive, request.platform, str(folder)))
             return without_container(image, request.platform)
 
-    def _run(self, *argv: str) -> None:
-        tools.run(argv, self.context.progress, environ=self.context.environ, timeout=_PATIENCE)
+    def _run(self, *argv: str, **more: str) -> bytes:
+        environ = {**self.context.environ, **more}
+        return tools.run(argv, self.context.progress, environ=environ, timeout=_PATIENCE)
 
 
 def command(request: DockerfileRequest, folder: str) -> list[str]:
