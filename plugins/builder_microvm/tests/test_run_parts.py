@@ -134,6 +134,7 @@ def around(tree: Tree, *mounts: Mount) -> Surroundings:
 def test_mount_points_are_made_in_a_copy() -> None:
     tree = Tree(folder({"etc": folder({"resolv.conf": Symlink(b"../run/resolve/conf")}), "srv": Symlink(b"data")}))
     context_folder = folder({"src": folder()})
+    context_folder.mtime = 7
     made = around(
         tree,
         CacheMount("/dev/cache", "c"),
@@ -165,6 +166,7 @@ def test_mount_points_are_made_in_a_copy() -> None:
         ("/dev/vde", "file", True),
         ("/dev/vdf", None, False),
     ]
+    assert made.disks[1].tree.root.mtime == tree.epoch, "the time of the context's folder is in no key"
     # In what is mounted, mount points are made in a copy, too.
     assert sorted(path.decode() for path, _ in made.disks[1].tree.walk()) == ["", "one", "src", "src/tmp"]
     assert [path.decode() for path, _ in Tree(context_folder).walk()] == ["", "src"]

@@ -98,6 +98,7 @@ class _Surrounding:
             case BindMount(target, Directory() as folder, readonly):
                 place = self._point(GuestPath.parse(target), folder=True)
                 tree = Tree(_copy(folder), self._made.root.epoch)
+                tree.root.mtime = tree.epoch  # Its own is in no key.
                 self._owned.add(id(tree.root))
                 self._disk(place, DiskImage(tree, writable=not readonly), readonly)
                 self._inside.append((place, tree))

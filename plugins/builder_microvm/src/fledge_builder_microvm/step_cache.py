@@ -53,7 +53,11 @@ class StepCache:
 
 
 def fingerprint(inode: Inode) -> str:
-    """A digest of the inode and all below it: names, metadata, contents, and which names are one file."""
+    """A digest of the inode and all below it: names, metadata, contents, and which names are one file.
+
+    Without the time of a directory at the top: that of the build context changes with whatever is written into it, an
+    artifact for one, and it is not copied.
+    """
     digest = hashlib.sha256()
     numbers: dict[int, int] = {}
     todo: list[tuple[bytes, Inode]] = [(b"", inode)]
@@ -74,6 +78,7 @@ def fingerprint(inode: Inode) -> str:
             what = (inode.target,)
         elif isinstance(inode, Device):
             what = (inode.major, inode.minor)
-        entry = (path, number, inode.FORMAT, inode.mode, inode.uid, inode.gid, inode.mtime, xattrs, what)
+        mtime = 0 if not path and isinstance(inode, Directory) else inode.mtime
+        entry = (path, number, inode.FORMAT, inode.mode, inode.uid, inode.gid, mtime, xattrs, what)
         digest.update(repr(entry).encode())
     return digest.hexdigest()

@@ -61,6 +61,21 @@ def test_what_is_copied(
 
 
 @pytest.mark.parametrize(
+    "step", ["COPY . /x/", "COPY sub* /x/", "RUN --mount=target=/m x", "RUN --mount=source=sub,target=/m x"]
+)
+def test_what_is_written_beside_what_is_copied(project: Project, runner: Any, step: str) -> None:
+    """An artifact, which goes into the folder of the Dockerfile when nothing else is said."""
+    project.write("sub/a")
+    project.write(".dockerignore", "**/*.squashfs")
+    text = f"FROM scratch\n{step}\n"
+    project.build(text)
+    folder = project.folder / "sub" if "sub" in step else project.folder
+    (folder / "root.squashfs").write_text("the artifact")
+    os.utime(folder, (MOMENT, MOMENT))
+    assert project.build().log.texts("info")[-1].endswith("(cached)")
+
+
+@pytest.mark.parametrize(
     ("text", "more", "again"),
     [
         (TEXT, {"build_args": {"v": "2"}}, ["RUN"]),
