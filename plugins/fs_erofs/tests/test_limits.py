@@ -177,6 +177,8 @@ def test_case_080_sparse_files(pack: Pack, fsck: Fsck, options: dict[str, object
         b"unaligned": sparse(100 * BLOCK, (10 * BLOCK + 5, data(6 * BLOCK)), (17 * BLOCK + 9, b"x")),
         b"small": sparse(5000, (10, b"y")),
         b"huge": sparse(1 << 42, ((1 << 41) + 12_345, b"z")),
+        b"hole-over-8-tib": sparse((1 << 43) + BLOCK),
+        b"hole-of-4-eib": sparse(1 << 62),
     }
     tree = tree_with({name: File(content, 0o644) for name, content in contents.items()})
     image = pack(tree, **options)
@@ -195,6 +197,18 @@ def test_case_080_sparse_files(pack: Pack, fsck: Fsck, options: dict[str, object
         assert isinstance(read, File)
         assert read.content.size == content.size
         assert sum(piece.length for piece in read.content.pieces) < 8 << 20
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "none"}], ids=["lz4", "none"])
+def test_scattered_data_that_no_image_has_room_for(pack: Pack, options: dict[str, object]) -> None:
+    scattered = sparse(1 << 62, *((i << 60, b"x") for i in range(4)))
+    with pytest.raises(BuildError, match=r"^/b would end at block \d+; erofs has 4294967295 blocks of 4 KiB$"):
+        pack(tree_with({b"a": File(sparse(BLOCK), 0o644), b"b": File(scattered, 0o644)}), **options)
+
+
+def test_holes_take_little(pack: Pack) -> None:
+    tree = tree_with({b"%d" % i: File(sparse(4 * GIB, (BLOCK, b"x")), 0o644) for i in range(20)})
+    assert pack(tree).stat().st_size < 20 * (300 << 10)
 
 
 def read_at(content: Content, offset: int, length: int) -> bytes:

@@ -60,9 +60,9 @@ def test_what_was_read_is_packed_into_the_same_bytes(pack: Pack, compression: st
 
 
 def test_holes_are_still_holes(pack: Pack) -> None:
-    read = read_tree(pack(tree_with({b"f": File(sparse(1 << 32, (3 << 30, data(5000))), 0o644)}))).root.entries[b"f"]
+    read = read_tree(pack(tree_with({b"f": File(sparse(1 << 20, (3 << 18, data(5000))), 0o644)}))).root.entries[b"f"]
     assert isinstance(read, File)
-    assert [(piece.offset, piece.length) for piece in read.content.pieces] == [(3 << 30, 8192)]
+    assert [(piece.offset, piece.length) for piece in read.content.pieces] == [(3 << 18, 8192)]
 
 
 def test_a_part_of_a_compressed_file_is_read(pack: Pack) -> None:

@@ -81,27 +81,32 @@ def test_broken_blocks_of_directories(block: bytes) -> None:
         (sparse(15 * BLOCK, (8 * BLOCK - 1, b"xy"), (11 * BLOCK, b"x" * 4 * BLOCK)), 0, None),
         (sparse(15 * BLOCK + 1, (8 * BLOCK, b"x" * (7 * BLOCK + 1))), 3, [NO_BLOCK, 9]),
         (sparse(3 * BLOCK, (5, b"x"), (BLOCK + 7, b"x"), (3 * BLOCK - 1, b"x")), 2, [9]),
+        (sparse(1 << 32, (BLOCK, b"x")), 5, None),
+        (sparse(1 << 43, (BLOCK, b"x")), 11, None),
+        (sparse((1 << 43) + 1), 31, [NO_BLOCK, NO_BLOCK]),
+        (sparse((1 << 63) - 1, (0, b"x")), 31, None),
     ],
 )
-def test_chunks_are_as_large_as_the_holes_let_them_be(content: Content, bits: int, addresses: list[int] | None) -> None:
+def test_chunks_are_as_large_as_makes_the_image_small(content: Content, bits: int, addresses: list[int] | None) -> None:
     chunked = ChunkedFile(content, 9)
     assert chunked.bits == bits
     index = chunked.index()
+    assert len(index) == chunked.index_size <= 4 << 20
     found = [int.from_bytes(index[at : at + 4], "little") for at in range(0, len(index), 4)]
     assert addresses is None or found == addresses
     for offset, source, start, length in chunked.copies():
-        block, inside = divmod(offset, BLOCK)
-        assert 9 <= block < chunked.end
-        (logical,) = (
-            (chunk << bits) + block - first
-            for chunk, first in enumerate(found)
-            if first != NO_BLOCK and first <= block < first + (1 << bits)
-        )
-        assert any(
-            piece.source is source and piece.start + logical * BLOCK + inside - piece.offset == start
-            for piece in content.pieces
-        )
-        assert inside + length <= BLOCK << bits
+        for done in (0, length - 1):
+            block, inside = divmod(offset + done, BLOCK)
+            assert 9 <= block < chunked.end
+            (logical,) = (
+                (chunk << bits) + block - first
+                for chunk, first in enumerate(found)
+                if first != NO_BLOCK and first <= block < first + (1 << bits)
+            )
+            assert any(
+                piece.source is source and piece.start + logical * BLOCK + inside - piece.offset == start + done
+                for piece in content.pieces
+            )
 
 
 @given(st.lists(st.integers(0, 9), max_size=8), st.data())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple, Protocol
 
@@ -44,7 +44,8 @@ class Stored(NamedTuple):
     """i_u: the first block, or what the layout has there."""
     following: int = 0
     """Bytes that follow the xattrs: first `own`, then `tail`."""
-    own: bytes = b""
+    own: Callable[[], bytes] = bytes
+    """Made when it is written: an index may have 4 MiB."""
     tail: Sequence[Piece] = ()
 
 
@@ -64,7 +65,7 @@ class Contents(Protocol):
         """The block behind the last one, once all is stored."""
 
     def store(self, files: Sequence[FileData], stage: Stage) -> Iterator[Stored]:
-        """Each file's place, in order."""
+        """Each file's place, in order, which may be one beyond what an image has."""
 
     def finish(self, stage: Stage) -> None:
         """Writes what is not written yet. Everything else of the image is final by now."""
@@ -117,8 +118,8 @@ def place(file: FileData, first: int) -> tuple[Stored, int, list[Copy]]:
 def place_sparse(file: FileData, first: int) -> tuple[Stored, int, list[Copy]]:
     """As `place`, for a file with holes, which stay holes."""
     chunked = ChunkedFile(file.content, first)
-    index = chunked.index()
-    return Stored(CHUNK_BASED, chunked.bits, len(index), index), chunked.end, list(chunked.copies())
+    stored = Stored(CHUNK_BASED, chunked.bits, chunked.index_size, chunked.index)
+    return stored, chunked.end, list(chunked.copies())
 
 
 def cut(content: Content, start: int, end: int) -> list[Piece]:

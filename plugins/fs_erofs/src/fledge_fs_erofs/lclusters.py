@@ -30,32 +30,37 @@ def index_size(size: int, head: int) -> int:
 
 
 class Index:
-    """The entries, as extents are added from the front of the file. All extents begin where an lcluster does."""
+    """The extents, as they are added from the front of the file. All begin where an lcluster does."""
 
     def __init__(self) -> None:
-        self._entries: list[bytes] = []
+        self._extents: list[tuple[int, int, int]] = []
         self.compressed = False
         """Whether there is an extent that is."""
 
     def add_compressed(self, length: int, first: int, blocks: int) -> None:
         """An extent of `length` bytes in `blocks` blocks from `first` on; `blocks` is 1 for what is inline."""
-        lclusters = -(-length // BLOCK)
         self.compressed = True
-        self._entries.append(LCLUSTER_HEAD.pack(HEAD, 0, first))
-        if lclusters > 1:
-            self._entries.append(LCLUSTER_NONHEAD.pack(NONHEAD, BLOCK_COUNT | blocks, lclusters - 1))
-            self._entries.append(_further(lclusters))
+        self._extents.append((length, first, blocks))
 
     def add_plain(self, length: int, first: int) -> None:
         """An extent for each block of `length` bytes."""
-        blocks = range(first, first - (-length // BLOCK))
-        self._entries += [LCLUSTER_HEAD.pack(PLAIN, 0, block) for block in blocks]
+        self._extents.append((length, first, 0))
 
     def encode(self, head: int, inline: int) -> bytes:
         """What follows the xattrs. `head`: as for index_size; `inline`: bytes of the last extent, if it is inline."""
         advise = ADVISE_BIG_PCLUSTER | (ADVISE_INLINE_PCLUSTER if inline else 0)
         header = MAP_HEADER.pack(inline, advise, ALGORITHM_LZ4, 0)
-        return b"".join((bytes(-head % INDEX_ALIGN), header, bytes(FULL_INDEX_PADDING), *self._entries))
+        parts = [bytes(-head % INDEX_ALIGN), header, bytes(FULL_INDEX_PADDING)]
+        for length, first, blocks in self._extents:
+            lclusters = -(-length // BLOCK)
+            if not blocks:
+                parts += [LCLUSTER_HEAD.pack(PLAIN, 0, block) for block in range(first, first + lclusters)]
+                continue
+            parts.append(LCLUSTER_HEAD.pack(HEAD, 0, first))
+            if lclusters > 1:
+                parts.append(LCLUSTER_NONHEAD.pack(NONHEAD, BLOCK_COUNT | blocks, lclusters - 1))
+                parts.append(_further(lclusters))
+        return b"".join(parts)
 
 
 @cache

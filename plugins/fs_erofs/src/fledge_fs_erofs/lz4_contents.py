@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Final
 
 import lz4.block  # type: ignore[import-untyped]
-from fledge.output import ArtifactFile
+from fledge.output import ArtifactFile, Copy
 from fledge.progress import Stage
 from fledge.tree.content import Content, Piece
 
@@ -34,7 +34,7 @@ _Cluster = tuple[Content, int, int]
 
 
 class Lz4Contents:
-    """Contents that are compressed and written as they come."""
+    """Contents that are compressed and written as they come, but for sparse ones."""
 
     def __init__(self, target: ArtifactFile, level: int, jobs: int) -> None:
         """`level`: 0 is lz4's fast mode, more is lz4hc. `jobs`: worker threads, which never change the bytes."""
@@ -42,6 +42,7 @@ class Lz4Contents:
         self._options = {"mode": "high_compression", "compression": level} if level else {"mode": "default"}
         self._jobs = jobs
         self._out = Stream(target, FIRST_BLOCK << fs.BLOCK_BITS)
+        self._copies: list[Copy] = []
         self.incompatible = (
             fs.INCOMPAT_LZ4_0PADDING
             | fs.INCOMPAT_COMPRESSION_CONFIGS
@@ -74,7 +75,8 @@ class Lz4Contents:
         self._out.flush()
 
     def finish(self, stage: Stage) -> None:
-        """See Contents. Everything is written."""
+        """See Contents. What is left are the sparse files, which may be placed where no image can have them."""
+        self._target.copy(self._copies)
 
     def _compress(self, clusters: Sequence[_Cluster]) -> list[bytes]:
         """Each cluster compressed; empty where it does not get smaller."""
@@ -117,13 +119,15 @@ class Lz4Contents:
         blocks = self.end - first
         tail = cut(content, size - rest, size) if rest else ()
         if index.compressed:
-            own = index.encode(head, len(behind) + rest) + behind
-            return Stored(fs.COMPRESSED_FULL, blocks, len(own) + rest, own, tail)
+            inline = len(behind) + rest
+            return Stored(
+                fs.COMPRESSED_FULL, blocks, index_bytes + inline, lambda: index.encode(head, inline) + behind, tail
+            )
         return Stored(fs.FLAT_INLINE if rest else fs.FLAT_PLAIN, first if blocks else fs.NO_BLOCK, rest, tail=tail)
 
     def _store_sparse(self, file: FileData) -> Stored:
         stored, end, copies = place_sparse(file, self.end)
-        self._target.copy(copies)
+        self._copies += copies
         self._out.skip(end << fs.BLOCK_BITS)
         return stored
 

@@ -154,7 +154,7 @@ class Metadata:
                     links[number],
                 )
                 + attributes
-                + data.own
+                + data.own()
                 + listed
             )
             for piece in data.tail:

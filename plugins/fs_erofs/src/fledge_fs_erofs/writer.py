@@ -24,13 +24,21 @@ def write_image(tree: Tree, target: ArtifactFile, contents: Contents, time: int,
     """
     inventory = Inventory(tree)
     xattrs = XattrTable(inventory)
-    files = [
-        FileData(inode.content, INODE.size + len(xattrs.encoded.get(number, b"")), inode.content.is_sparse)
-        for number, inode in enumerate(inventory.inodes)
-        if isinstance(inode, File)
-    ]
+    inodes: list[File] = []
+    files: list[FileData] = []
+    for number, inode in enumerate(inventory.inodes):
+        if isinstance(inode, File):
+            head = INODE.size + len(xattrs.encoded.get(number, b""))
+            inodes.append(inode)
+            files.append(FileData(inode.content, head, inode.content.is_sparse))
     with progress.stage("writing erofs", sum(file.content.size for file in files)) as stage:
-        stored = list(contents.store(files, stage))
+        stored = []
+        for inode, place in zip(inodes, contents.store(files, stage), strict=True):
+            if contents.end > MAX_BLOCKS:
+                raise BuildError(
+                    f"{tree.path_of(inode)} would end at block {contents.end}; erofs has {MAX_BLOCKS} blocks of 4 KiB"
+                )
+            stored.append(place)
         metadata = Metadata(inventory, xattrs, stored, contents.end)
         if metadata.end > MAX_BLOCKS:
             raise BuildError(f"the image would have {metadata.end} blocks of 4 KiB; erofs holds {MAX_BLOCKS}")
