@@ -16,6 +16,7 @@ import pytest
 from fledge.atomic import SUFFIX, PartFile, remove_dead
 from fledge.errors import BuildError, UsageError
 from fledge.output import ArtifactFile, Outputs
+from fledge.testing.venvs import as_nobody
 from fledge.tree.content import MemorySource
 
 
@@ -254,3 +255,14 @@ def test_after_commit_nothing_of_the_file_touches_a_descriptor_that_is_another_f
         for _ in range(50):
             time.sleep(0.001)
             assert os.lseek(descriptor, 0, os.SEEK_CUR) == 0
+
+
+def test_an_output_folder_that_the_user_may_not_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed" / "out").mkdir(parents=True)
+    (tmp_path / "closed").chmod(0)
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    with as_nobody(), Outputs() as outputs, pytest.raises(UsageError, match="folder closed/out does not exist"):
+        outputs.artifact(Path("closed/out/a.img"))
+    with Outputs() as outputs, pytest.raises(UsageError, match="aaa does not exist"):
+        outputs.artifact(tmp_path / ("a" * 300) / "a.img")

@@ -5,6 +5,7 @@ Reads the text files that depmod(8) writes beside the modules (modules.dep(5)).
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -157,7 +158,7 @@ def name_of(path: str) -> str:
 
 def _dep_lines(folder: Path) -> list[tuple[str, str]]:
     lines = _lines(folder / "modules.dep")
-    if not lines and not folder.is_dir():
+    if not lines and not os.path.isdir(folder):
         raise BuildError(f"there is no folder of kernel modules {folder}")
     if not lines:
         raise BuildError(f"{folder} is not a folder of kernel modules: it has no modules.dep", hint="run depmod")

@@ -251,9 +251,9 @@ class Outputs:
     def artifact(self, path: Path) -> ArtifactFile:
         """Begins the artifact that will stand at `path`. Raises UsageError when it can't stand there."""
         folder = path.parent
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise UsageError(f"the output folder {folder} does not exist", hint=f"mkdir -p {folder}")
-        if path.is_dir():
+        if os.path.isdir(path):
             raise UsageError(f"the output {path} is a folder", hint="name a file with --output")
         remove_dead(folder)
         self._artifact = ArtifactFile(path)

@@ -9,9 +9,10 @@ import pytest
 import zstandard
 from fledge.boot.features import OVERLAY, TMPFS, VIRTIO_BLK, VIRTIO_PCI, KernelFeature, lacking, needed, to_load
 from fledge.boot.hardware import choose_modules
-from fledge.boot.kernel import Kernel, KernelFormat, find_kernel, parse_config, read_kernel
+from fledge.boot.kernel import PLACES, Kernel, KernelFormat, find_kernel, parse_config, read_kernel
 from fledge.errors import BuildError, UsageError
 from fledge.testing.boots import need_kernel
+from fledge.testing.venvs import as_nobody
 
 RELEASE = "6.6.1-test"
 CONFIG = 'CONFIG_VIRTIO_BLK=m\nCONFIG_VIRTIO_PCI=y\n# CONFIG_OVERLAY_FS is not set\nCONFIG_NAME="a b"\n'
@@ -120,6 +121,8 @@ def test_the_config_beside_a_kernel(tmp_path: Path) -> None:
         (b"", "is empty"),
         (b"x", "is no kernel"),
         (b"MZ" + bytes(1000), "is no kernel"),
+        (b"\x7fELF", r"is no kernel.*begins with b'\\x7fELF'"),
+        (elf(62, b"")[:20], "is no kernel: 'Linux version' is nowhere in it"),
         (b"#!/bin/sh\n" + bytes(1000), "is no kernel.*begins with b'#!/bin/s'"),
         (elf(62, b"some other program"), "is no kernel: 'Linux version' is nowhere in it"),
         (bzimage(bytes(4096))[:-1000], "is cut short: 5692 of 6704 bytes are there"),
@@ -148,6 +151,13 @@ def test_modules_are_found_below_the_folder(tmp_path: Path, below: str) -> None:
     assert kernel.presence(VIRTIO_PCI) == "built in"
     assert kernel.presence(OVERLAY) == "missing"
     assert kernel.presence(TMPFS) == "unknown"
+
+
+def test_a_release_that_no_folder_can_be_called(tmp_path: Path) -> None:
+    release = "6." + "1" * 400
+    assert (
+        read_kernel(write(tmp_path, elf(62, BANNER.replace(RELEASE.encode(), release.encode()))), None).modules is None
+    )
 
 
 def test_a_folder_of_modules_that_is_none(tmp_path: Path) -> None:
@@ -187,6 +197,16 @@ def test_what_is_unknown_is_not_lacking(tmp_path: Path) -> None:
     kernel = Kernel(tmp_path, "bzImage", "amd64", RELEASE, None, None)
     assert lacking(kernel, [VIRTIO_PCI, OVERLAY]) is None
     assert to_load(kernel, [VIRTIO_PCI, OVERLAY]) == []
+
+
+def test_a_usual_place_that_the_user_may_not_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed").chmod(0)
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(PLACES, "vmlinux", ("VARIABLE", Path("closed/vmlinux")))  # type: ignore[arg-type]
+    with as_nobody(), pytest.raises(UsageError, match=r"there is no closed/vmlinux \(VARIABLE\)"):
+        find_kernel(["vmlinux"], None, {})
 
 
 BOTH: tuple[KernelFormat, ...] = ("bzImage", "vmlinux")

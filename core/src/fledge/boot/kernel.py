@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import re
 import struct
 from collections.abc import Mapping, Sequence
@@ -94,7 +95,7 @@ def find_kernel(
     for variable, place in places:
         if environ.get(variable):
             return Path(environ[variable])
-        if place.exists():
+        if os.path.exists(place):
             return place
         tried.append(f"{place} ({variable})")
     here = sorted(Path("/boot").glob("vmlinuz-*"))
@@ -139,7 +140,7 @@ def _recognize(data: mmap.mmap, path: Path) -> tuple[KernelFormat, str, str]:
         words = text.decode("ascii", "replace").split()
         # XLF_KERNEL_64: it has the 64-bit entry point.
         return "bzImage", "amd64" if data[_XLOADFLAGS] & 1 else "386", words[0] if words else "unknown release"
-    if has((0, b"\x7fELF")):
+    if has((0, b"\x7fELF")) and len(data) >= 20:
         (machine,) = struct.unpack_from("<H", data, 18)
         return "vmlinux", _MACHINES.get(machine, f"machine {machine}"), _banner(data, path)
     if has(_ARM64_MAGIC):
@@ -220,9 +221,9 @@ def parse_config(text: str) -> Mapping[str, str]:
 def _find_modules(given: Path | None, release: str) -> KernelModules | None:
     if given is None:
         usual = Path("/lib/modules") / release
-        return KernelModules(usual) if (usual / "modules.dep").is_file() else None
+        return KernelModules(usual) if os.path.isfile(usual / "modules.dep") else None
     # `make INSTALL_MOD_PATH=DIR modules_install` makes DIR/lib/modules/RELEASE.
     for folder in (given / release, given / "lib" / "modules" / release):
-        if (folder / "modules.dep").is_file():
+        if os.path.isfile(folder / "modules.dep"):
             return KernelModules(folder)
     return KernelModules(given)

@@ -67,17 +67,17 @@ def source_of(what: str | None, flags: Mapping[str, Any], environ: Mapping[str, 
 def _dockerfile(what: str) -> str | None:
     """The Dockerfile that an argument means; None for an image's name. What is here counts before a registry's name."""
     path = Path(what)
-    if path.is_dir():
+    if os.path.isdir(path):
         for name in DOCKERFILES:
-            if (path / name).is_file():
+            if os.path.isfile(path / name):
                 return str(path / name)
         hint = f"for the image: docker://{what}"
-        if (path / "oci-layout").exists():
+        if os.path.exists(path / "oci-layout"):
             hint = f"it is an image layout: oci:{what}"
-        elif (path / "fledge.toml").exists():
+        elif os.path.exists(path / "fledge.toml"):
             hint = f"it has a fledge.toml: --config {path / 'fledge.toml'}"
         raise UsageError(f"the folder {what} has no Dockerfile", hint=hint)
-    if path.is_file():
+    if os.path.isfile(path):
         _check_text(path)
         return what
     if what.startswith(("/", "./", "../")) or path.name in DOCKERFILES:

@@ -60,7 +60,7 @@ def validate(
 
 def read_template(path: Path | None, problems: list[Problem]) -> dict[str, Any]:
     """What manifest.toml says, in one form; None: the default one, if it is there. Adds to `problems`."""
-    if path is None and not TEMPLATE.exists():
+    if path is None and not os.path.lexists(TEMPLATE):
         return {}
     from fledge.config.template import Template
 
