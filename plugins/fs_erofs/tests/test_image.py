@@ -11,8 +11,18 @@ from pathlib import Path
 import pytest
 from fledge.errors import BuildError
 from fledge.testing.oracles import mounted, need_root, need_tool, run
-from fledge.testing.trees import EPOCH, MINIMAL_ACL, SECOND, data, differences, empty_files, hard_tree, sparse
-from fledge.tree.content import Content
+from fledge.testing.trees import (
+    EPOCH,
+    MINIMAL_ACL,
+    SECOND,
+    data,
+    differences,
+    empty_files,
+    hard_tree,
+    sparse,
+    tree_with,
+)
+from fledge.tree.content import Content, MemorySource
 from fledge.tree.inode import CharDevice, Directory, File, Symlink
 from fledge.tree.tree import Tree
 from fledge_fs_erofs.driver import Erofs
@@ -239,8 +249,15 @@ def test_it_is_known_by_its_superblock_and_says_what_the_kernel_needs(pack: Pack
     assert [feature.symbol for feature in Erofs.kernel_features(compressed)] == ["EROFS_FS", "EROFS_FS_ZIP"]
 
 
-def test_an_error_names_the_path(pack: Pack) -> None:
-    tree = empty_files(1)
+class Unread(MemorySource):
+    """Contents that are not wanted."""
+
+    def view(self, start: int, length: int) -> memoryview:
+        pytest.fail("a content was read")
+
+
+def test_an_error_names_the_path_before_any_content_is_read(pack: Pack) -> None:
+    tree = tree_with({b"0": File(Content.whole(Unread(TEXT)), 0o644)})
     below = tree.root.entries[b"a"] = Directory(0o755)
     below.entries[b"link"] = Symlink(b"t" * 4096)
     with pytest.raises(BuildError, match=r"^/a/link points to 4096 bytes; an erofs symlink holds 4095$"):

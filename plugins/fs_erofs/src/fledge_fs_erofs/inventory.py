@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from fledge.errors import BuildError
-from fledge.tree.inode import Directory, Inode
+from fledge.tree.inode import Directory, Inode, Symlink
 from fledge.tree.tree import Tree
+from fledge.values import show_path
 
 from fledge_fs_erofs.directories import Listing
-from fledge_fs_erofs.format import MAX_NAME
+from fledge_fs_erofs.format import MAX_NAME, MAX_SYMLINK
 
 
 class Inventory:
@@ -18,7 +19,7 @@ class Inventory:
     """
 
     def __init__(self, tree: Tree) -> None:
-        """Raises BuildError, with the path, for a name that the format can't hold."""
+        """Raises BuildError, with the path, for a name or a target that the format can't hold."""
         self.tree = tree
         self.inodes: list[Inode] = [tree.root]
         self.links: list[int] = [2]
@@ -36,7 +37,8 @@ class Inventory:
             for name, inode in sorted(folder.entries.items()):
                 if len(name) > MAX_NAME:
                     raise BuildError(
-                        f"{self.tree.path_of(inode)}: the name has {len(name)} bytes; erofs holds at most {MAX_NAME}"
+                        f"{self.tree.path_of(folder)}: the name {show_path(name)[1:]} has {len(name)} bytes; "
+                        f"erofs holds at most {MAX_NAME}"
                     )
                 number = numbers.get(inode)
                 if number is None:
@@ -46,6 +48,11 @@ class Inventory:
                     if isinstance(inode, Directory):
                         links[number] = 2
                         below.append((inode, number, own))
+                    elif isinstance(inode, Symlink) and len(inode.target) > MAX_SYMLINK:
+                        raise BuildError(
+                            f"{self.tree.path_of(inode)} points to {len(inode.target)} bytes; "
+                            f"an erofs symlink holds {MAX_SYMLINK}"
+                        )
                 else:
                     links[number] += 1
                 entries.append((name, number))

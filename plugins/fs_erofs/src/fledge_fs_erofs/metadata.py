@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from fledge.errors import BuildError
 from fledge.output import ArtifactFile
 from fledge.tree.inode import Device, Directory, File, Inode, Symlink
 
@@ -20,7 +19,6 @@ from fledge_fs_erofs.format import (
     FLAT_PLAIN,
     INODE,
     MAX_MTIME,
-    MAX_SYMLINK,
     MIN_MTIME,
     NO_BLOCK,
     SLOT,
@@ -37,10 +35,7 @@ class Metadata:
     """Where everything but the contents stands, from one block of the image on."""
 
     def __init__(self, inventory: Inventory, xattrs: XattrTable, files: Iterable[Stored], first: int) -> None:
-        """`files`: of each File of the inventory, in its order. `first`: the block where the metadata begin.
-
-        Raises BuildError, with the path, for what the format can't hold.
-        """
+        """`files`: of each File of the inventory, in its order. `first`: the block where the metadata begin."""
         self._inventory = inventory
         self._xattrs = xattrs
         self._types = [FILE_TYPES[inode.FORMAT] for inode in inventory.inodes]
@@ -91,11 +86,6 @@ class Metadata:
             elif isinstance(inode, Directory):
                 data = self._place_listed(self._inventory.listings[number].size, BLOCK - size)
             elif isinstance(inode, Symlink):
-                if len(inode.target) > MAX_SYMLINK:
-                    raise BuildError(
-                        f"{self._inventory.tree.path_of(inode)} points to {len(inode.target)} bytes; "
-                        f"an erofs symlink holds {MAX_SYMLINK}"
-                    )
                 data = self._place_listed(len(inode.target), BLOCK - size)
             elif isinstance(inode, Device):
                 data = Stored(FLAT_PLAIN, _device(inode.major, inode.minor))
