@@ -9,7 +9,7 @@ from fledge.tree.inode import Directory, Inode
 from fledge.tree.tree import Tree
 from fledge.values import GuestPath
 
-from fledge_builder_microvm.changes import Change, Put
+from fledge_builder_microvm.changes import Change, Opaque, Put
 
 
 class Edit:
@@ -18,10 +18,18 @@ class Edit:
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self._puts: dict[tuple[bytes, ...], Inode] = {}
+        self._replaced: set[tuple[bytes, ...]] = set()
+        """Where a directory stood."""
 
     def changes(self) -> Sequence[Change]:
         """What was put, parents first."""
-        return [Put(b"/".join(parts), inode) for parts, inode in sorted(self._puts.items(), key=lambda put: put[0])]
+        changes: list[Change] = []
+        for parts, inode in sorted(self._puts.items(), key=lambda put: put[0]):
+            path = b"/".join(parts)
+            changes.append(Put(path, inode))
+            if parts in self._replaced and isinstance(inode, Directory):
+                changes.append(Opaque(path))
+        return changes
 
     def at(self, parts: Sequence[bytes]) -> Inode | None:
         """What stands at a path."""
@@ -35,6 +43,7 @@ class Edit:
         parent = self.at(parts[:-1])
         assert isinstance(parent, Directory)
         if isinstance(parent.entries.get(parts[-1]), Directory):
+            self._replaced.add(parts)
             for below in [known for known in self._puts if known[: len(parts)] == parts]:
                 del self._puts[below]
         parent.entries[parts[-1]] = inode

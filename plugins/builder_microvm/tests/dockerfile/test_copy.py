@@ -27,6 +27,14 @@ from fledge_builder_microvm.host_tree import context_tree
 from fledge_builder_microvm.patterns import IgnoreRules
 
 
+def test_a_folder_that_an_archive_replaces_and_another_makes_again(project: Project) -> None:
+    project.write("1.tar", archive(member(b"sub")))
+    project.write("2.tar", archive(member(b"sub/", flag=b"5"), member(b"sub/new")))
+    project.write("old/sub/deep/old")
+    built = project.build("FROM scratch\nCOPY old /z/\nADD 1.tar 2.tar /z/\n")
+    assert built.paths == ["z", "z/sub", "z/sub/new"]
+
+
 def test_links_times_and_owners_of_the_context(project: Project) -> None:
     one = project.write("d/one", "1", 0o4710)
     os.utime(one, ns=(0, 1_600_000_000_123_456_789))
