@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from fledge.atomic import SUFFIX
 from fledge.errors import BuildError
 from fledge.tree.content import Content, HostFileSource
 from fledge.tree.inode import (
@@ -30,6 +31,8 @@ from fledge.tree.tree import Tree
 from fledge_builder_microvm.patterns import IgnoreRules
 
 _SECOND: Final = 10**9
+_UNFINISHED: Final = (os.fsencode(SUFFIX), os.fsencode(f"{SUFFIX}.d"))
+"""What a build writes its artifact to: in the context when nothing else is said, and with another name each time."""
 _KEPT_XATTRS: Final = ("user.", "security.capability")
 """Others (SELinux labels, ACLs) are the host's and not the project's."""
 
@@ -56,7 +59,11 @@ class _Reader:
         entries: dict[bytes, Inode] = {}
         try:
             with os.scandir(folder) as scan:
-                found = sorted((entry.name, entry.path, entry.stat(follow_symlinks=False)) for entry in scan)
+                found = sorted(
+                    (entry.name, entry.path, entry.stat(follow_symlinks=False))
+                    for entry in scan
+                    if not entry.name.endswith(_UNFINISHED)
+                )
         except OSError as error:
             raise BuildError(f"can't read {os.fsdecode(folder)}: {error.strerror}") from error
         for name, path, status in found:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fledge.atomic import SUFFIX
 from fledge.store import Store
 from fledge.testing.dockerfiles import Project
 from fledge.testing.images import Blobs, tar
@@ -71,6 +72,7 @@ def test_what_is_written_beside_what_is_copied(project: Project, runner: Any, st
     project.build(text)
     folder = project.folder / "sub" if "sub" in step else project.folder
     (folder / "root.squashfs").write_text("the artifact")
+    (folder / f".other.squashfs.0123{SUFFIX}").write_text("half an artifact")
     os.utime(folder, (MOMENT, MOMENT))
     assert project.build().log.texts("info")[-1].endswith("(cached)")
 
