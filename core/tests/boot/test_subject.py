@@ -12,6 +12,11 @@ from fledge.boot.run import encode_manifest
 from fledge.boot.subject import open_subject
 from fledge.errors import BuildError, UsageError
 from fledge.manifest_file import digest_of
+from fledge.testing.conformance.packing import pack
+from fledge.tree.content import Content
+from fledge.tree.inode import Directory, File
+from fledge.tree.tree import Tree
+from fledge.values import GuestPath
 from fledge_guest import Workload, init_binary
 
 INIT = (0o755, init_binary("amd64"))
@@ -184,6 +189,33 @@ def test_a_description_of_another_form_is_an_error(tmp_path: Path) -> None:
         BuildError, match=r"/\.fledge/workload is not of a form that this version knows: b'fledge-workload 2"
     ):
         open_subject(tmp_path / "x")
+
+
+@pytest.mark.parametrize("path", ["/.fledge/workload", "/.fledge/modules"])
+def test_a_file_that_is_larger_than_the_guest_init_reads(tmp_path: Path, path: str) -> None:
+    """An artifact of a few KiB may hold a hole of terabytes."""
+    tree = Tree(Directory(0o755))
+    tree.insert(GuestPath.parse("/.fledge/workload"), File(Content.of(Workload(("/app",)).render()), 0o644))
+    tree.insert(GuestPath.parse(path), File(Content(4 << 40, ()), 0o644))
+    packed = pack("ext4", {}, tree, tmp_path, hashed=False)
+    with pytest.raises(BuildError, match=f"{path} has {4 << 40} bytes; the guest init reads at most [0-9]+$"):
+        open_subject(packed.path)
+
+
+def test_an_init_as_large_as_no_guest_init(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(archive({"/init": (0o755, INIT[1] + bytes(1 << 20))}))
+    assert open_subject(path).silent
+
+
+@pytest.mark.parametrize("signal", ["9" * 5000, "\u0663", "-1", ""])
+def test_a_stop_signal_that_is_no_number(tmp_path: Path, signal: str) -> None:
+    described = Workload(("/app",)).render() + f"stop_signal={signal}\0".encode()
+    path = tmp_path / "plugin.cpio"
+    path.write_bytes(archive({"/init": INIT, "/.fledge/workload": (0o644, described)}))
+    found = open_subject(write(tmp_path, manifest(path)))
+    assert found.workload is not None
+    assert found.workload.stop_signal is None
 
 
 def test_volants_form_of_the_manifest() -> None:

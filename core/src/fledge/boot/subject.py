@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from fledge_guest import AGENT_PATH, INIT_PATH, INITRAMFS_INIT_PATH, MODULES_PATH, WORKLOAD_PATH, Workload
+from fledge_guest.workload import MODULES_SIZE_MAX, SIZE_MAX
 
 from fledge import inspection
 from fledge.boot.features import KernelFeature
@@ -20,6 +22,9 @@ from fledge.values import GuestPath
 
 if TYPE_CHECKING:
     from fledge.tree.tree import Tree
+
+_INIT_MAX: Final = 1 << 20
+"""Bytes: the guest init is under 64 KB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ def open_subject(path: Path, warn: Callable[[str], None] = lambda _: None) -> Su
         architecture=_architecture(tree, INITRAMFS_INIT_PATH if driver.medium == "initramfs" else INIT_PATH),
         agent=agent,
         silent=not our_init,
-        modules=_content(tree, GuestPath.parse(MODULES_PATH)) or b"",
+        modules=_content(tree, GuestPath.parse(MODULES_PATH), MODULES_SIZE_MAX, artifact) or b"",
     )
 
 
@@ -139,19 +144,27 @@ def _architecture(tree: Tree, path: str) -> str | None:
     return architecture_of(inode.content) if isinstance(inode, File) else None
 
 
-def _content(tree: Tree, path: GuestPath) -> bytes | None:
+def _content(tree: Tree, path: GuestPath, limit: int, artifact: Path) -> bytes | None:
+    """None where there is no such file. `limit`: bytes; an artifact may say of a hole what it likes."""
     inode = tree.get(path)
-    return b"".join(inode.content.chunks()) if isinstance(inode, File) else None
+    if not isinstance(inode, File):
+        return None
+    if inode.content.size > limit:
+        raise BuildError(f"{artifact}: {path} has {inode.content.size} bytes; the guest init reads at most {limit}")
+    return inode.content.read()
 
 
 def _is_our_init(tree: Tree) -> bool:
-    """Of whatever version: no other program has this path in it."""
-    return WORKLOAD_PATH.encode() in (_content(tree, GuestPath.parse(INITRAMFS_INIT_PATH)) or b"")
+    """Of whatever version: no other program of its size has this path in it."""
+    inode = tree.get(GuestPath.parse(INITRAMFS_INIT_PATH))
+    return (
+        isinstance(inode, File) and inode.content.size <= _INIT_MAX and WORKLOAD_PATH.encode() in inode.content.read()
+    )
 
 
 def _describe(tree: Tree, artifact: Path) -> Description | None:
     """What fledge_guest.Workload.render wrote."""
-    data = _content(tree, WORKLOAD)
+    data = _content(tree, WORKLOAD, SIZE_MAX, artifact)
     if data is None:
         return None
     fields = dict(
@@ -160,4 +173,5 @@ def _describe(tree: Tree, artifact: Path) -> Description | None:
     signal = fields.get("stop_signal", "")
     if not data.startswith(b"fledge-workload 1\n"):
         raise BuildError(f"{artifact}: {WORKLOAD} is not of a form that this version knows: {data[:32]!r}")
-    return Description(fields.get("handover"), fields.get("overlay_size"), int(signal) if signal.isdecimal() else None)
+    number = int(signal) if re.fullmatch("[0-9]{1,3}", signal) else None
+    return Description(fields.get("handover"), fields.get("overlay_size"), number)
