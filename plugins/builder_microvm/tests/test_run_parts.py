@@ -183,6 +183,19 @@ def test_mount_points_are_made_in_a_copy() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "owner"),
+    [({}, (0o700, 5, 6)), ({"mode": 0o755}, (0o755, 5, 6)), ({"uid": 0}, (0o700, 0, 6)), ({"gid": 7}, (0o700, 5, 7))],
+)
+def test_a_cache_belongs_to_whom_its_seed_does(fields: dict[str, int], owner: tuple[int, int, int]) -> None:
+    made = around(
+        Tree(folder()), CacheMount("/c", "c", Directory(0o700, 5, 6), **fields), CacheMount("/d", "d", **fields)
+    )
+    seeded, new = (image.tree.root for image in made.disks)
+    assert (seeded.mode, seeded.uid, seeded.gid) == owner
+    assert (new.mode, new.uid, new.gid) == (fields.get("mode", 0o755), fields.get("uid", 0), fields.get("gid", 0))
+
+
+@pytest.mark.parametrize(
     ("tree", "mount", "message"),
     [
         (folder({"a": file()}), TmpfsMount("/a"), "a folder is to be mounted at /a, and the image has something else"),

@@ -16,11 +16,6 @@ _PASSWD: Final = GuestPath((b"etc", b"passwd"))
 _GROUP: Final = GuestPath((b"etc", b"group"))
 
 
-def needs_names(owner: str) -> bool:
-    """Whether names in `owner` have to be looked up."""
-    return not all(part.isascii() and part.isdigit() for part in owner.split(":"))
-
-
 def find_owner(owner: str, tree: Tree) -> tuple[int, int]:
     """The numbers of `user` or `user:group`, each a name or a number.
 
@@ -29,26 +24,27 @@ def find_owner(owner: str, tree: Tree) -> tuple[int, int]:
     user, colon, group = owner.partition(":")
     if not user or (colon and not group):
         raise BuildError(f"malformed owner {owner!r}; expected user or user:group, names or numbers")
-    uid, own_group = _number(user), _number(user)
+    uid, own_group = owner_number(user), owner_number(user)
     if uid is None:
         row = _row(tree, _PASSWD, user)
         if row is None or len(row) < 4:
             raise BuildError(f"no user {user!r} in the image's /etc/passwd")
-        uid, own_group = _number(row[2]), _number(row[3])
+        uid, own_group = owner_number(row[2]), owner_number(row[3])
     gid = own_group
     if colon:
-        gid = _number(group)
+        gid = owner_number(group)
         if gid is None:
             row = _row(tree, _GROUP, group)
             if row is None or len(row) < 3:
                 raise BuildError(f"no group {group!r} in the image's /etc/group")
-            gid = _number(row[2])
+            gid = owner_number(row[2])
     if uid is None or gid is None:
         raise BuildError(f"the image's /etc/passwd or /etc/group has no numbers for {owner!r}")
     return uid, gid
 
 
-def _number(text: str) -> int | None:
+def owner_number(text: str) -> int | None:
+    """None for what is no number. Raises BuildError for one that no owner can have."""
     if not (text.isascii() and text.isdigit()):
         return None
     if len(text) > 10 or int(text) > _MAX_ID:

@@ -109,8 +109,10 @@ class _Surrounding:
                 self._disk(place, DiskImage(Tree(holder), writable=not readonly), readonly, WHOLE)
             case CacheMount(target):
                 place = self._point(GuestPath.parse(target), folder=True)
-                seed = _copy(mount.seed) if mount.seed is not None else Directory(0)
-                seed.mode, seed.uid, seed.gid = mount.mode, mount.uid, mount.gid
+                seed = _copy(mount.seed or Directory(0o755))
+                seed.mode = seed.mode if mount.mode is None else mount.mode
+                seed.uid = seed.uid if mount.uid is None else mount.uid
+                seed.gid = seed.gid if mount.gid is None else mount.gid
                 tree = Tree(seed, self._made.root.epoch)
                 self._disk(place, DiskImage(tree, writable=True, cache=mount), mount.readonly)
                 self._inside.append((place, None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, cast
 
@@ -18,6 +19,7 @@ from fledge_builder_microvm.arguments import Scope
 from fledge_builder_microvm.copying import guest_path
 from fledge_builder_microvm.image_config import DEFAULT_PATH, ConfigDraft
 from fledge_builder_microvm.origins import Origin
+from fledge_builder_microvm.owners import owner_number
 from fledge_builder_microvm.step_cache import fingerprint
 from fledge_builder_microvm.steps import BindMount, CacheMount, Mount, RunStep, SecretMount, TmpfsMount
 from fledge_builder_microvm.words import Words
@@ -35,6 +37,7 @@ _KEYS: Final = {
     "tmpfs": {"target", "size"},
     "secret": {"target", "id", "required", "mode", "uid", "gid", "env"},
 }
+_MODE: Final = re.compile("0*[0-7]{1,4}")
 _BOOLEANS: Final = ("readonly", "readwrite", "required")
 _SHARING: Final = ("shared", "private", "locked")
 
@@ -105,9 +108,9 @@ class RunSettler:
             target,
             mount.values.get("id") or target,
             seed,
-            mount.number("mode", 0o755, 8),
-            mount.number("uid", 0),
-            mount.number("gid", 0),
+            mount.mode(),
+            mount.owner("uid"),
+            mount.owner("gid"),
             mount.flag("readonly"),
             cast(Literal["shared", "private", "locked"], sharing),
         )
@@ -129,8 +132,9 @@ class RunSettler:
             if target is None:
                 return []
         place = mount.target() if target is not None else f"/run/secrets/{id_}"
+        mode = mount.mode()
         return [
-            SecretMount(place, data, mount.number("mode", 0o400, 8), mount.number("uid", 0), mount.number("gid", 0))
+            SecretMount(place, data, 0o400 if mode is None else mode, mount.owner("uid") or 0, mount.owner("gid") or 0)
         ]
 
 
@@ -164,16 +168,18 @@ class _Mount:
             raise BuildError(f"--mount=type={self.kind}: the target can't be /")
         return path
 
-    def number(self, key: str, default: int, base: int = 10) -> int:
+    def mode(self) -> int | None:
+        text = self.values.get("mode")
+        if text is not None and not _MODE.fullmatch(text):
+            raise BuildError(f"--mount: mode={text} is not a mode; octal digits from 0 to 7777 are allowed")
+        return None if text is None else int(text, 8)
+
+    def owner(self, key: str) -> int | None:
         text = self.values.get(key)
-        if text is None:
-            return default
-        try:
-            if not (text.isascii() and text.isdigit()):
-                raise ValueError(text)
-            return int(text, base)
-        except ValueError:
-            raise BuildError(f"--mount: {key}={text} is not a number") from None
+        number = None if text is None else owner_number(text)
+        if text is not None and number is None:
+            raise BuildError(f"--mount: {key}={text} is not a number")
+        return number
 
     def size(self) -> int | None:
         text = self.values.get("size")

@@ -32,9 +32,10 @@ class CacheMount:
     id: str
     seed: Directory | None = None
     """What it holds when `id` is new; None: nothing."""
-    mode: int = 0o755
-    uid: int = 0
-    gid: int = 0
+    mode: int | None = None
+    """None: as the seed has it, else 0755."""
+    uid: int | None = None
+    gid: int | None = None
     readonly: bool = False
     sharing: Literal["shared", "private", "locked"] = "shared"
 
