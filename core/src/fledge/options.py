@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import core_schema
@@ -36,16 +36,8 @@ class NoOptions(Options):
     """For drivers without any."""
 
 
-class FilesystemOptions(Options):
-    """The keys of `[filesystem]` beside `type`, of a filesystem that has something to tell the guest."""
-
-    def guest_overlay_size(self) -> str | None:
-        """How large the guest's tmpfs over a read-only root may become, `1G` or `50%`; None: as the guest init likes."""
-        return None
-
-
-class DiskOptions(FilesystemOptions):
-    """The keys of every filesystem that a guest can write to."""
+class DiskOptions(Options):
+    """The keys of `[filesystem]` for every filesystem that a guest can write to."""
 
     size_buffer_mb: int = Field(default=0, ge=0)
     """Free space for files, in MiB. 0: a quarter of the content, at least 64 MiB, at most 1 GiB."""
@@ -94,3 +86,13 @@ class Form:
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         return {**handler(schema), "pattern": f"^(?:{self._pattern})$"}
+
+
+class OverlayOptions(Options):
+    """The keys of `[filesystem]` for every filesystem that a guest only reads: it lays a tmpfs over that."""
+
+    overlay_size: Annotated[
+        str, Form(r"[1-9][0-9]*[KMGT]|([1-9][0-9]?|100)%", "a size with K, M, G or T, such as 512M, nor 1% to 100%")
+    ] = "1G"
+    """Size of the guest's writable tmpfs over the image: `512M`, `1G`, or `50%` of its memory. The guest init reads it from
+    /.fledge/workload; the filesystem itself does not hold it."""

@@ -11,7 +11,7 @@ from fledge import config
 from fledge.drivers import unknown
 from fledge.errors import ConfigError
 from fledge.kinds import AgentSource, Driver, Filesystem, Strategy
-from fledge.options import Form, NoOptions, Options, StrategyOptions
+from fledge.options import DiskOptions, Form, NoOptions, Options, OverlayOptions, StrategyOptions
 from fledge.plan import BuildPlan
 from jsonschema import Draft202012Validator
 from pydantic import Field, model_validator
@@ -59,14 +59,12 @@ class InitramfsOptions(StrategyOptions):
         return "[init] runs without an agent" if self.init is not None else None
 
 
-class SquashfsOptions(Options):
+class SquashfsOptions(OverlayOptions):
     compression_level: Annotated[int, Field(ge=1, le=22)] = 15
-    overlay_size: Annotated[str, Form("[1-9][0-9]*[KMGT]|[1-9][0-9]?%|100%", "a size such as 512M or 50%")] = "1G"
 
 
-class Ext4Options(Options):
-    size_buffer_mb: Annotated[int, Field(ge=0)] = 0
-    preallocate: bool = False
+class Ext4Options(DiskOptions):
+    pass
 
 
 class ReleaseOptions(Options):

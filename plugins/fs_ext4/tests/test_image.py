@@ -15,7 +15,6 @@ from fledge.testing.trees import EPOCH, SECOND, differences, empty_files, hard_t
 from fledge.tree.content import Content
 from fledge.tree.inode import CharDevice, Directory, File, Symlink
 from fledge.tree.tree import Tree
-from fledge_fs_ext4.options import Ext4Options
 from fledge_fs_ext4.reader import read_tree
 
 Pack = Callable[..., Path]
@@ -68,22 +67,6 @@ def test_as_much_is_free_for_files_as_was_asked_for(pack: Pack, fsck: Fsck, mb: 
                 file.writelines(bytes(MIB) for _ in range(mb))
                 os.fsync(file.fileno())
     fsck(image)
-
-
-@pytest.mark.parametrize(
-    ("size_buffer_mb", "content", "free"),
-    [
-        (0, 0, 64 * MIB),
-        (0, 256 * MIB, 64 * MIB),
-        (0, 1024 * MIB, 256 * MIB),
-        (0, 4096 * MIB, 1024 * MIB),
-        (0, 40960 * MIB, 1024 * MIB),
-        (1, 4096 * MIB, MIB),
-        (5000, 0, 5000 * MIB),
-    ],
-)
-def test_free_space_follows_the_content_unless_it_was_given(size_buffer_mb: int, content: int, free: int) -> None:
-    assert Ext4Options(size_buffer_mb=size_buffer_mb).free_space(content) == free
 
 
 def test_the_image_is_sparse_unless_it_is_preallocated(pack: Pack, fsck: Fsck) -> None:

@@ -49,17 +49,6 @@ def test_what_is_wrong_and_what_is_allowed(given, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("size", ["512M", "1G", "50%", "1%", "100%", "64K", "2T"])
-def test_overlay_sizes(size):
-    assert SquashfsOptions(overlay_size=size).overlay_size == size
-
-
-@pytest.mark.parametrize("size", ["", "0M", "0%", "101%", "1", "-1G", "1.5G", "1g", "G", "50 %", "1G\n", "1GB"])
-def test_what_is_no_overlay_size(size):
-    with pytest.raises(ValidationError, match="is not a size with K, M, G or T, such as 512M, nor 1% to 100%"):
-        SquashfsOptions(overlay_size=size)
-
-
 @pytest.mark.parametrize(
     ("compression", "expected"),
     [
@@ -82,8 +71,3 @@ def test_what_a_kernel_needs(tmp_path: Path, compression: str, expected: list[st
     assert [feature.symbol for feature in features] == (expected if with_xattr else expected[:2])
     assert features[0].module == "squashfs"
     assert not Squashfs.writable
-
-
-def test_the_guest_learns_how_large_its_overlay_may_be() -> None:
-    assert SquashfsOptions().guest_overlay_size() == "1G"
-    assert SquashfsOptions(overlay_size="50%").guest_overlay_size() == "50%"

@@ -17,7 +17,6 @@ from fledge.testing.trees import EPOCH, SECOND, data, differences, empty_files, 
 from fledge.tree.content import EMPTY, Content
 from fledge.tree.inode import CharDevice, Directory, File, Symlink
 from fledge.tree.tree import Tree
-from fledge_fs_xfs.options import XfsOptions
 from fledge_fs_xfs.reader import read_tree
 
 Pack = Callable[..., Path]
@@ -105,11 +104,6 @@ def test_a_small_image_is_as_large_as_the_smallest_filesystem(pack: Pack, mb: in
     image = pack(empty_files(10), size_buffer_mb=mb)
     assert image.stat().st_size == SMALLEST
     assert image.stat().st_blocks * 512 < MIB
-
-
-def test_free_space_follows_the_content_unless_it_was_given() -> None:
-    assert XfsOptions().free_space(1024 * MIB) == 256 * MIB
-    assert XfsOptions(size_buffer_mb=5).free_space(1024 * MIB) == 5 * MIB
 
 
 def test_the_image_is_sparse_unless_it_is_preallocated(pack: Pack, fsck: Fsck, hard: Make) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final, Literal, Self
 
-from fledge.options import FilesystemOptions
+from fledge.options import OverlayOptions
 from pydantic import Field, field_validator, model_validator
 
 from fledge_fs_squashfs.compress import Gzip, Xz
@@ -13,10 +12,9 @@ from fledge_fs_squashfs.format import BLOCK_SIZE_MAX, BLOCK_SIZE_MIN
 from fledge_fs_squashfs.zstd import Zstd
 
 _COMPRESSORS: Final[dict[str, type[Zstd] | type[Xz] | type[Gzip]]] = {"zstd": Zstd, "xz": Xz, "gzip": Gzip}
-_OVERLAY_SIZE: Final = re.compile(r"(?:[1-9][0-9]*[KMGT]|(?:[1-9][0-9]?|100)%)")
 
 
-class SquashfsOptions(FilesystemOptions):
+class SquashfsOptions(OverlayOptions):
     """How the image is compressed, and how the guest makes it writable."""
 
     compression: Literal["zstd", "xz", "gzip"] = "zstd"
@@ -28,19 +26,11 @@ class SquashfsOptions(FilesystemOptions):
     block_size: int = 128 << 10
     """Bytes that are compressed as one block: a power of two from 4096 to 1048576."""
 
-    overlay_size: str = "1G"
-    """Size of the guest's writable tmpfs over the image: `512M`, `1G`, or `50%` of its memory. The guest init reads it from
-    /.fledge/workload; the filesystem itself does not hold it."""
-
     @property
     def level(self) -> int:
         """The level to compress at."""
         default = _COMPRESSORS[self.compression].DEFAULT
         return default if self.compression_level is None else self.compression_level
-
-    def guest_overlay_size(self) -> str | None:
-        """`overlay_size`."""
-        return self.overlay_size
 
     @model_validator(mode="after")
     def _level_exists(self) -> Self:
@@ -57,11 +47,4 @@ class SquashfsOptions(FilesystemOptions):
     def _block_size_exists(cls, value: int) -> int:
         if not BLOCK_SIZE_MIN <= value <= BLOCK_SIZE_MAX or value & (value - 1):
             raise ValueError(f"{value} is not a power of two from {BLOCK_SIZE_MIN} to {BLOCK_SIZE_MAX}")
-        return value
-
-    @field_validator("overlay_size")
-    @classmethod
-    def _overlay_size_is_one(cls, value: str) -> str:
-        if not _OVERLAY_SIZE.fullmatch(value):
-            raise ValueError(f"{value!r} is not a size with K, M, G or T, such as 512M, nor 1% to 100%")
         return value

@@ -69,11 +69,11 @@ class OciRootfs(Strategy):
     def _add_init(self, plan: BuildPlan, tree: Tree, agent: str | None) -> None:
         """Makes the image boot on any VMM with init=/.fledge/init. Volant execs the agent itself and never looks there."""
         from fledge.guest import add_init, describe
-        from fledge.options import FilesystemOptions
+        from fledge.options import OverlayOptions
 
         warn = self.context.progress.warning
         options = plan.filesystem.options
-        overlay_size = options.guest_overlay_size() if isinstance(options, FilesystemOptions) else None
+        overlay_size = options.overlay_size if isinstance(options, OverlayOptions) else None
         try:
             workload = describe(plan, tree.image, handover=agent, overlay_size=overlay_size, warn=warn)
             add_init(tree, plan.platform.architecture, workload, warn=warn)
