@@ -4,24 +4,102 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from fledge.errors import BuildError
+from fledge.config.settings import this_platform
+from fledge.errors import BuildError, UsageError
 from fledge.image.reference import parse_reference
-from fledge.sources import DockerfileRequest, ImageRequest, ImageSource
+from fledge.sources import DockerfileRequest, ImageReference, ImageRequest, ImageSource
+from fledge.values import Platform
 
 _FROM: Final = re.compile(
-    r"^(\s*FROM\s+(?:--\S+\s+)*)((?:docker://|docker-daemon:|docker-archive:|oci:|oci-archive:)\S+)",
-    re.IGNORECASE | re.MULTILINE,
+    r"(\s*(?i:FROM)\s+)((?:--\S+\s+)*)((?:docker://|docker-daemon:|docker-archive:|oci:|oci-archive:)\S*)(.*)",
+    re.DOTALL,
 )
+_PLATFORM: Final = re.compile(r"--platform=(\S+)", re.IGNORECASE)
+_BACKTICK: Final = re.compile(r"(?:#\s*(?:syntax|check)\s*=.*\n)*#\s*escape\s*=\s*`", re.IGNORECASE)
+_MAY_HAVE_HEREDOCS: Final = re.compile(r"\s*(?:ONBUILD\s+)?(?:RUN|COPY|ADD)\s+(?!\[)", re.IGNORECASE)
+_HEREDOC: Final = re.compile(r"(?<!\S)[0-9]*<<(-?)([\"']?)([^\s<\"']+)\2(?!\S)")
 
 
-def rename_bases(text: str, name_of: Callable[[str], str]) -> str:
-    """A Dockerfile with other names for its base images with a transport; all else stays, and so do the lines' numbers."""
-    return _FROM.sub(lambda found: f"{found[1]}{name_of(found[2])}", text)
+def rename_bases(text: str, name: str, target: Platform, name_of: Callable[[ImageReference, Platform], str]) -> str:
+    """A Dockerfile with other names for its base images with a transport; all else stays, and so do the lines' numbers.
+
+    `name`: of the Dockerfile, for errors. `target`: the platform of a FROM without one. Raises BuildError for what is
+    not known without the builder: variables, but for the two that name platforms.
+    """
+    rows = text.split("\n")
+    for begin, end, instruction in _instructions(rows, "`" if _BACKTICK.match(text) else "\\"):
+        if found := _FROM.fullmatch(instruction):
+            before, flags, base, after = found.groups()
+            place = f"{name}:{begin + 1}: FROM {base}"
+            if "$" in base:
+                raise BuildError(
+                    f"{place}: Fledge fetches this image before the builder knows the variables",
+                    hint="write the name out, or take the builder microvm",
+                )
+            platform = target
+            if given := _PLATFORM.search(flags):
+                platform = _platform(given[1], target, place)
+                flags = flags.replace(given[0], f"--platform={platform}")
+            try:
+                reference = parse_reference(base)
+            except UsageError as error:
+                raise BuildError(f"{place}: {error.message}", hint=error.hint) from error
+            renamed = f"{before}{flags}{name_of(reference, platform)}{after}"
+            rows[begin:end] = [renamed, *[""] * (end - begin - 1)]
+    return "\n".join(rows)
+
+
+def _instructions(rows: Sequence[str], escape: str) -> Iterator[tuple[int, int, str]]:
+    """Each instruction: its rows (first, last + 1), and what they say together.
+
+    As in BuildKit, comments and empty rows do not end one, and an escape character that is escaped does not continue it.
+    """
+    continued = re.compile(rf"(?<!{re.escape(escape)}){re.escape(escape)}\s*$")
+    begin, text = -1, ""
+    at = 0
+    while at < len(rows):
+        row = rows[at]
+        at += 1
+        if not row.strip() or row.lstrip().startswith("#"):
+            continue
+        begin = at - 1 if begin < 0 else begin
+        text += continued.sub("", row)
+        if continued.search(row):
+            continue
+        yield begin, at, text
+        if _MAY_HAVE_HEREDOCS.match(text):
+            for chomp, _, name in _HEREDOC.findall(text):
+                at = _after_heredoc(rows, at, name, "\t" if chomp else "")
+        begin, text = -1, ""
+    if text:
+        yield begin, at, text
+
+
+def _after_heredoc(rows: Sequence[str], at: int, name: str, indent: str) -> int:
+    for end in range(at, len(rows)):
+        if rows[end].lstrip(indent).rstrip("\r") == name:
+            return end + 1
+    return at
+
+
+def _platform(text: str, target: Platform, place: str) -> Platform:
+    known = {"TARGETPLATFORM": target, "BUILDPLATFORM": this_platform()}
+    try:
+        if text.startswith("$") and (platform := known.get(text.strip("${}"))):
+            return platform
+        if "$" not in text:
+            return Platform.parse(text)
+        problem = "of the variables, $BUILDPLATFORM and $TARGETPLATFORM are known here"
+    except ValueError as error:
+        problem = str(error)
+    raise BuildError(
+        f"{place}: --platform={text}: {problem}", hint="write the platform out, or take the builder microvm"
+    )
 
 
 def with_renamed_bases(
@@ -32,27 +110,43 @@ def with_renamed_bases(
 ) -> DockerfileRequest:
     """The request with a Dockerfile in `folder` in which its base images with a transport have other names.
 
-    Each is fetched once and handed to the builder's program by `hand`, which gives its name there. Without any, the
-    request as it is. Only names that stand in the file as they are, not those with an ARG in them. Raises BuildError.
+    Each is fetched once for a platform and handed to the builder's program by `hand`, which gives its name there. Without
+    any, the request as it is. Raises BuildError, with the line for what is wrong in one.
     """
-    names: dict[str, str] = {}
+    names: dict[ImageRequest, str] = {}
+    dockerfile = request.dockerfile
 
-    def name_of(base: str) -> str:
+    def name_of(reference: ImageReference, platform: Platform) -> str:
+        base = ImageRequest(reference, platform, request.base_dir)
         if base not in names:
-            names[base] = hand(fetch_base(ImageRequest(parse_reference(base), request.platform, request.base_dir)))
+            image = fetch_base(base)
+            try:
+                names[base] = hand(image)
+            except OSError as error:
+                raise _unwritable(folder, error) from error
         return names[base]
 
-    dockerfile = request.dockerfile
     try:
-        text = rename_bases(dockerfile.read_text(encoding="utf-8", errors="surrogateescape"), name_of)
-        if not names:
-            return request
+        text = dockerfile.read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise BuildError(f"can't read {dockerfile}: {error.strerror}") from error
+    text = rename_bases(text, request.reference.name.removeprefix("./"), request.platform, name_of)
+    if not names:
+        return request
+    try:
         renamed = folder / dockerfile.name
-        renamed.write_text(text, encoding="utf-8", errors="surrogateescape")
+        renamed.write_bytes(text.encode("utf-8", "surrogateescape"))
         # BuildKit looks for a .dockerignore of its own beside a Dockerfile.
         ignore = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
         if ignore.exists():
             shutil.copy(ignore, folder)
     except OSError as error:
-        raise BuildError(f"can't read {dockerfile}: {error.strerror}") from error
+        raise _unwritable(folder, error) from error
     return replace(request, dockerfile=renamed)
+
+
+def _unwritable(folder: Path, error: OSError) -> BuildError:
+    return BuildError(
+        f"can't write to {folder}: {error.strerror}",
+        hint="free some space, or set FLEDGE_CACHE_DIR to a folder elsewhere",
+    )

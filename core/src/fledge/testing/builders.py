@@ -62,9 +62,9 @@ RUN ["/bin/sh", "-c", "read -r number < /proc/sys/kernel/random/uuid; echo $numb
 """
 
 ON_LAYOUT: Final = """\
-FROM oci:./base:other AS other
 FROM oci:./base:one AS first
-FROM oci:./base:one
+FROM --platform=linux/arm64 oci:./base:other AS other
+FROM --platform=$TARGETPLATFORM oci:./base:one
 COPY --from=other /other /etc/three
 COPY . /context/
 """
@@ -117,7 +117,7 @@ def base_layout(folder: Path) -> None:
     """The layout that `ON_LAYOUT` builds on, which no engine can read: beside the context of `request`."""
     blobs = Blobs()
     one = blobs.image(tar({"etc/one": b"1\n"}), tar({"etc/two": b"2\n"}), platform=PLATFORM, config={"Env": ["A=1"]})
-    other = blobs.image(tar({"other": b"3\n"}), platform=PLATFORM)
+    other = blobs.image(tar({"other": b"3\n"}), platform="linux/arm64")
     blobs.layout(folder / "base", {"one": one, "other": other})
 
 
