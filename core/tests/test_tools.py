@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from fledge import tools
 from fledge.errors import BuildError
-from fledge.progress import Progress
+from fledge.progress import LINE_MAX, Progress
 
 
 def test_a_program_in_the_background_ends_with_the_block() -> None:
@@ -85,6 +86,17 @@ def test_a_failure_has_the_exit_code_and_the_last_lines() -> None:
     assert caught.value.transcript == tuple(str(number) for number in range(10, 20))
 
 
+def test_a_line_without_an_end_takes_no_memory() -> None:
+    told: list[str] = []
+    script = r"head -c 100000000 /dev/zero | tr '\0' x; printf '\rend'; echo; head -c 70000 /dev/zero | tr '\0' y"
+    tracemalloc.start()
+    tools.follow(["sh", "-c", script], Progress(), told.append, what="it")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert told == ["end", "y" * LINE_MAX]
+    assert peak < 2 << 20
+
+
 def test_stdout_may_go_into_a_file(tmp_path: Path) -> None:
     told: list[str] = []
     with open(tmp_path / "out", "wb") as file:
@@ -113,7 +125,7 @@ class TestAfterwards:
     def test_the_end_of_this_process(self, tmp_path: Path, number: signal.Signals) -> None:
         (tmp_path / "file").touch()
         script = (
-            "import sys, time; from fledge import tools; from fledge.progress import Progress\n"
+            "import sys, time; from fledge import tools; from fledge.progress import LINE_MAX, Progress\n"
             "with tools.afterwards(['rm'], Progress()) as clean_up, tools.running(['sleep', '60'], Progress()):\n"
             f"    clean_up({str(tmp_path / 'file')!r}); print('up', flush=True); time.sleep(60)"
         )

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from subprocess import DEVNULL, PIPE, STDOUT
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from fledge.errors import BuildError
 from fledge.progress import Progress, printable
@@ -27,6 +27,8 @@ class ProgramError(BuildError):
 _PR_SET_PDEATHSIG: Final = 1
 _TAIL: Final = 10
 """How many lines are told when something went wrong."""
+_LONGEST: Final = 64 << 10
+"""Bytes of a line that are looked at."""
 
 _running: set[subprocess.Popen[bytes]] = set()
 
@@ -94,7 +96,7 @@ def follow(
     assert lines is not None
     try:
         with lines:
-            for raw in lines:
+            for raw in _bounded(lines):
                 # What draws over its own line is told as it looked in the end.
                 if line := printable(raw.rstrip(b"\r\n").rpartition(b"\r")[2]):
                     tail.append(line)
@@ -107,6 +109,18 @@ def follow(
     if process.returncode != 0:
         said = tail[-1].strip() if tail else "it printed nothing"
         raise ProgramError(f"{what} failed with exit code {process.returncode}: {said}", transcript=tail)
+
+
+def _bounded(lines: IO[bytes]) -> Iterator[bytes]:
+    """Lines, and of long ones the end: a program may draw over one for hours, or print what has none."""
+    line = b""
+    while piece := lines.readline(_LONGEST):
+        line = (line + piece)[-_LONGEST:]
+        if line.endswith(b"\n"):
+            yield line
+            line = b""
+    if line:
+        yield line
 
 
 @contextmanager
