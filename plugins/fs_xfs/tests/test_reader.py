@@ -13,6 +13,7 @@ from fledge.errors import BuildError
 from fledge.testing.any_tree import trees
 from fledge.testing.oracles import mounted, need_root, need_tool, run
 from fledge.testing.trees import EPOCH, MINIMAL_ACL, data, described, differences, sparse
+from fledge.tree.content import EMPTY
 from fledge.tree.inode import Directory, File
 from fledge.tree.tree import Tree
 from fledge_fs_xfs.checksum import seal
@@ -215,13 +216,16 @@ HEAD = 700 * BLOCK
 """All metadata of the hard tree stand before it."""
 
 
+DA_MAGICS = (b"\x3d\xf1", b"\x3d\xff", b"\x3b\xee", b"\x3e\xbe")
+
+
 def resealed(image: bytearray) -> None:
     """Mends the checksums of the first blocks, so that the broken numbers themselves are met."""
     image[:512] = seal(bytes(image[:224] + bytes(4) + image[228:512]), 224)
     for at in range(BLOCK, len(image), BLOCK):
         block = image[at : at + BLOCK]
         places = {b"XDB3": 4, b"XDD3": 4, b"XDF3": 4, b"BMA3": 64, b"XARM": 12, b"XSLM": 12}
-        where = places.get(bytes(block[:4]), 12 if block[8:10] in (b"\x3d\xf1", b"\x3d\xff", b"\x3b\xee") else None)
+        where = places.get(bytes(block[:4]), 12 if block[8:10] in DA_MAGICS else None)
         if block[:2] == b"IN":
             for ino in range(at, at + BLOCK, 512):
                 image[ino + 100 : ino + 104] = bytes(4)
@@ -266,17 +270,99 @@ def test_a_wrong_bit_in_the_metadata_is_found_by_its_checksum(pack: Pack, hard: 
         described(read_tree(image))
 
 
+def edit(image: Path, magic: tuple[int, bytes], change: Callable[[bytearray], None]) -> None:
+    """Changes the first block that has `magic` there; its checksum is right again."""
+    at, text = magic
+    with open(image, "r+b") as file:
+        head = bytearray(file.read(HEAD))
+        start = next(start for start in range(0, HEAD, BLOCK) if head[start + at :].startswith(text))
+        block = head[start : start + BLOCK]
+        change(block)
+        head[start : start + BLOCK] = block
+        resealed(head)
+        file.seek(0)
+        file.write(head)
+
+
+INODES, FOLDER_LEAF, ATTRIBUTE_LEAF, NODE = (0, b"IN"), (8, b"\x3d\xff"), (8, b"\x3b\xee"), (8, b"\x3e\xbe")
+
+
+def add(count: int, at: int) -> Callable[[bytearray], None]:
+    """Adds to the number of four bytes at `at`."""
+
+    def change(block: bytearray) -> None:
+        struct.pack_into(">I", block, at, struct.unpack_from(">I", block, at)[0] + count)
+
+    return change
+
+
+def copy(size: int, source: int, target: int) -> Callable[[bytearray], None]:
+    """Overwrites `target`."""
+
+    def change(block: bytearray) -> None:
+        block[target : target + size] = block[source : source + size]
+
+    return change
+
+
+def swap(size: int, one: int, other: int) -> Callable[[bytearray], None]:
+    """Exchanges two parts of the same size."""
+
+    def change(block: bytearray) -> None:
+        block[one : one + size], block[other : other + size] = block[other : other + size], block[one : one + size]
+
+    return change
+
+
 def test_a_name_that_the_index_does_not_find_is_an_error(pack: Pack, hard: Make) -> None:
     image = pack(hard())
-    with open(image, "r+b") as file:
-        broken = bytearray(file.read(HEAD))
-        at = next(at for at in range(0, HEAD, BLOCK) if broken[at + 8 : at + 10] == b"\x3d\xff")
-        (first,) = struct.unpack_from(">I", broken, at + 64)
-        struct.pack_into(">I", broken, at + 64, first + 1)
-        resealed(broken)
-        file.seek(0)
-        file.write(broken)
+    edit(image, FOLDER_LEAF, add(1, 64))
     with pytest.raises(BuildError, match="has an index that does not fit its entries"):
+        read_tree(image)
+
+
+ENTRIES = [80 + i * 8 for i in range(4)]
+"""Of an attribute leaf: hash, place of the body, flags."""
+INODE_131 = 3 * 512
+EXTENT_131 = INODE_131 + 176 + 192
+"""Where the attributes of the first inode behind the root and the reserved ones are."""
+
+
+def map_twice(block: bytearray) -> None:
+    high, low = struct.unpack_from(">QQ", block, EXTENT_131)
+    struct.pack_into(">QQ", block, EXTENT_131 + 16, high + (100 << 9), low)
+    struct.pack_into(">H", block, INODE_131 + 80, 2)  # di_anextents
+
+
+@pytest.mark.parametrize(
+    ("magic", "change", "message"),
+    [
+        (ATTRIBUTE_LEAF, add(1, ENTRIES[3]), "a name that its hash does not find"),
+        (ATTRIBUTE_LEAF, swap(8, ENTRIES[0], ENTRIES[1]), "hashes out of order"),
+        (ATTRIBUTE_LEAF, copy(8, ENTRIES[1], ENTRIES[2]), "upon another one"),
+        # The bodies of the last two, which begin with the first block of the value.
+        (ATTRIBUTE_LEAF, copy(4, 1156, 1136), "a block that is read twice"),
+        (NODE, copy(4, 64 + 8 + 4, 64 + 4), "leaves out of order"),
+        (INODES, add(1 << 31, EXTENT_131), "unwritten blocks"),
+        (INODES, map_twice, "one block in two places"),
+    ],
+)
+def test_broken_attributes_are_an_error(
+    pack: Pack, magic: tuple[int, bytes], change: Callable[[bytearray], None], message: str
+) -> None:
+    # By rising hash: two in the leaf, then two whose values have blocks of their own.
+    attributes = {
+        b"user.small": b"1",
+        b"user.large": bytes(2900),
+        **dict.fromkeys((b"user.remote-1", b"user.remote-2"), data(4000)),
+    }
+    if magic == NODE:
+        attributes |= {b"user.%d" % i: bytes(200) for i in range(40)}
+    tree = Tree(Directory(0o755))
+    tree.root.entries[b"f"] = File(EMPTY, 0o644, xattrs=attributes)
+    image = pack(tree)
+    edit(image, magic, change)
+    with pytest.raises(BuildError, match=f"inode 131 has .*{message}"):
         read_tree(image)
 
 

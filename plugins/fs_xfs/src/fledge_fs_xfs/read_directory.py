@@ -86,14 +86,7 @@ class _Blocks:
         self._ino = inode.ino
         self._size = volume.shape.dir_block
         self._per_block = self._size >> volume.shape.block_bits
-        extents = volume.extents(inode.ino, inode.data)
-        if sum(extent.blocks for extent in extents) > volume.shape.blocks:
-            raise Corrupt(f"directory inode {inode.ino} has more blocks than the filesystem")
-        self._places: dict[int, int] = {}
-        for logical, start, count, written in extents:
-            if not written:
-                raise Corrupt(f"directory inode {inode.ino} has unwritten blocks")
-            self._places.update(zip(range(logical, logical + count), range(start, start + count), strict=True))
+        self._blocks = volume.blocks(inode.ino, inode.data)
         self._names: list[bytes] = []
         self._inodes: list[int] = []
         self._addresses: list[int] = []
@@ -101,7 +94,7 @@ class _Blocks:
 
     def listing(self) -> Listing:
         space = DIR_SPACE >> self._volume.shape.block_bits
-        for logical in sorted(self._places):
+        for logical in self._blocks:
             if logical % self._per_block == 0:
                 (self._read_entries if logical < space else self._read_index)(logical)
         self._check_index()
@@ -116,7 +109,7 @@ class _Blocks:
         self._check_head(known, (where, uuid, owner), sector, is_sealed(block, DIR_CRC))
         end = len(block)
         if magic == DIR_BLOCK_MAGIC:
-            if len(self._places) != self._per_block:
+            if self._blocks.count != self._per_block:
                 raise Corrupt(f"directory inode {self._ino} has more blocks than its only one")
             count, _ = DIR_BLOCK_TAIL.unpack_from(block, end - DIR_BLOCK_TAIL.size)
             end -= DIR_BLOCK_TAIL.size + count * DIR_LEAF_ENTRY.size
@@ -168,8 +161,5 @@ class _Blocks:
 
     def _block(self, logical: int) -> tuple[bytes, int]:
         """A directory's block, and what it ought to say of its place."""
-        try:
-            places = [self._places[logical + at] for at in range(self._per_block)]
-        except KeyError:
-            raise Corrupt(f"directory inode {self._ino} has a hole") from None
+        places = [self._blocks.place(logical + at) for at in range(self._per_block)]
         return b"".join(map(self._volume.at_block, places)), self._volume.sector(places[0])

@@ -103,6 +103,8 @@ class _Reader:
             target = raw.data.area[: raw.size]
         else:
             extents = self._volume.extents(raw.ino, raw.data)
+            if sum(extent.blocks for extent in extents) > _MOST_TARGET_BLOCKS:
+                raise Corrupt(f"symlink inode {raw.ino} has too many blocks")
             target = b"".join(self._target_part(raw, start, count) for _, start, count, _ in extents)
         if len(target) != raw.size or b"\0" in target:
             raise Corrupt(f"symlink inode {raw.ino} has a broken target")
@@ -110,8 +112,6 @@ class _Reader:
 
     def _target_part(self, raw: RawInode, start: int, count: int) -> bytes:
         """What an extent holds: small blocks that stand together have one header."""
-        if count > _MOST_TARGET_BLOCKS:
-            raise Corrupt(f"symlink inode {raw.ino} has {count} blocks")
         volume = self._volume
         data = volume.at_block(start, count)
         magic, _, size, _, uuid, owner, sector, _ = REMOTE_HEADER.unpack_from(data)

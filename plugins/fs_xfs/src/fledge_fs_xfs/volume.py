@@ -1,14 +1,16 @@
 """Reads the structures of an XFS image: superblock, inodes, and where their data and attributes stand.
 
-The image may be hostile: every number is checked before it is used, and nothing is followed twice.
-Raises Corrupt where the image is broken.
+The image may be hostile: every number is checked before it is used, and no block stands for two parts of an inode's
+metadata: memory is taken for what the image has, not for what it says of itself. Raises Corrupt where it is broken.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,6 +74,39 @@ class Extent(NamedTuple):
     start: int
     blocks: int
     written: bool
+
+
+class ForkBlocks:
+    """The blocks of a fork that holds metadata: each is written, and none stands in two places of the fork.
+
+    So what is read of a fork is no more than what there is of it in the image, however many blocks it claims to have.
+    """
+
+    def __init__(self, ino: int, extents: Sequence[Extent]) -> None:
+        """Raises Corrupt."""
+        if not all(extent.written for extent in extents):
+            raise Corrupt(f"inode {ino} has unwritten blocks of metadata")
+        runs = sorted((extent.start, extent.blocks) for extent in extents)
+        if any(start + count > after for (start, count), (after, _) in pairwise(runs)):
+            raise Corrupt(f"inode {ino} has one block in two places")
+        self._ino = ino
+        self._extents = extents
+        self._firsts = [extent.logical for extent in extents]
+        self.count = sum(extent.blocks for extent in extents)
+
+    def __iter__(self) -> Iterator[int]:
+        """The logical blocks that there are, rising."""
+        for logical, _, count, _ in self._extents:
+            yield from range(logical, logical + count)
+
+    def place(self, logical: int) -> int:
+        """Where a logical block stands in the image. Raises Corrupt when it is not there."""
+        at = bisect_right(self._firsts, logical) - 1
+        if at >= 0:
+            first, start, count, _ = self._extents[at]
+            if logical < first + count:
+                return start + logical - first
+        raise Corrupt(f"inode {self._ino} has no block {logical} of metadata")
 
 
 class RawFork(NamedTuple):
@@ -189,6 +224,10 @@ class Volume:
         if len(found) != fork.extents:
             raise Corrupt(f"inode {ino} has {len(found)} extents instead of {fork.extents}")
         return found
+
+    def blocks(self, ino: int, fork: RawFork) -> ForkBlocks:
+        """The blocks of a fork of metadata."""
+        return ForkBlocks(ino, self.extents(ino, fork))
 
     def linear(self, address: int, count: int = 1) -> int:
         """Where `count` blocks from the filesystem's number `address` on stand, counted from the image's start."""
