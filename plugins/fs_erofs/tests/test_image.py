@@ -119,6 +119,15 @@ def test_an_empty_tree(pack: Pack, fsck: Fsck) -> None:
         assert differences(tree, folder) == []
 
 
+def test_an_inode_in_the_last_slot(pack: Pack, fsck: Fsck) -> None:
+    """fsck.erofs 1.5 reads an xattr header behind every inode, also where there is none."""
+    image = pack(empty_files(46))
+    fsck(image)
+    found = image.read_bytes()
+    assert any(found[2 * 4096 - 64 : 2 * 4096])
+    assert found[2 * 4096 :] == bytes(4096)
+
+
 @pytest.mark.parametrize(
     "moment", [-1, -(1 << 31) * SECOND - 1, (1 << 32) * SECOND + 7, (1 << 36) * SECOND + 999_999_999]
 )

@@ -93,6 +93,7 @@ class Metadata:
                 data = EMPTY
             stored.append(data)
             nids.append(take(size + data.following))
+        self._slots.close()
 
     def _place_listed(self, size: int, room: int) -> Stored:
         """Whole blocks of the metadata, and the rest behind the inode if it fits there."""
