@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,15 +124,21 @@ def test_images_that_mkfs_erofs_made_are_read(tmp_path: Path, options: str) -> N
         assert differences(read_tree(image), folder) == []
 
 
-def test_what_is_not_supported_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("-zlz4 -Elegacy-compress", "its compressed data do not tell where they begin, which is not supported"),
+        ("--chunksize=4096 --blobdev={}/blob", "it has features that are not supported (0x8)"),
+    ],
+    ids=["no-0padding", "two-devices"],
+)
+def test_what_of_mkfs_erofs_is_not_supported_is_said(tmp_path: Path, options: str, message: str) -> None:
     top = tmp_path / "top"
     top.mkdir()
     (top / "file").write_bytes(TEXT)
-    for name in ("one", "two"):
-        (top / name).write_bytes(TEXT[:9_001])
     image = tmp_path / "t.img"
-    run(need_tool("mkfs.erofs", "erofs-utils"), "--quiet", "-zlz4", "-Elegacy-compress", image, top)
-    with pytest.raises(BuildError, match="compressed data do not tell where they begin, which is not supported"):
+    run(need_tool("mkfs.erofs", "erofs-utils"), "--quiet", *options.format(tmp_path).split(), image, top)
+    with pytest.raises(BuildError, match=re.escape(message)):
         read_tree(image)
 
 
