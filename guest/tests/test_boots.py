@@ -53,6 +53,11 @@ def squashfs(folder: Path, image: Path) -> Path:
     return image
 
 
+def erofs(folder: Path, image: Path) -> Path:
+    run(need_tool("mkfs.erofs", "erofs-utils"), "--all-root", image, folder)
+    return image
+
+
 def holds(image: Path, path: str, content: str) -> None:
     """The disk was unmounted properly, with this file."""
     assert run("e2fsck", "-fn", image, check=False).returncode == 0
@@ -72,7 +77,7 @@ def folder(tmp_path, unpack, init, busybox):
 @pytest.fixture
 def boot_files(init, kernel):
     """A boot initramfs: the init and the modules for disks."""
-    names = ("virtio_pci", "virtio_blk", "squashfs", "overlay")
+    names = ("virtio_pci", "virtio_blk", "squashfs", "erofs", "overlay")
     return {"/init": init, MODULES_PATH: render_modules(names), **kernel.module_files(*names)}
 
 
@@ -159,12 +164,13 @@ busybox dd if=/dev/zero of=/fill bs=64k count=1024 2>&1 | busybox head -n 1; bus
 busybox ls -a /.fledge"""
 
 
-def test_a_squashfs_disk_with_a_description_in_the_boot_initramfs(boot, boot_files, folder, tmp_path):
+@pytest.mark.parametrize("make", [squashfs, erofs])
+def test_a_read_only_disk_with_a_description_in_the_boot_initramfs(boot, boot_files, folder, tmp_path, make):
     for name in ("dev", "etc", "proc", "run", "sys", "tmp"):
         (folder / name).mkdir()
     (folder / "etc/file").write_text("original")
     folder.chmod(0o711)
-    image = squashfs(folder, tmp_path / "image")
+    image = make(folder, tmp_path / "image")
     before = image.read_bytes()
     workload = Workload(("sh", "-c", OVERLAY), overlay_size="16M").render()
     console = boot("root=/dev/vda", *disk(image), files=boot_files | {ROOT_WORKLOAD_PATH: workload})

@@ -20,13 +20,12 @@ static const struct superblock {
     const char *type;
     const char *magic;
     off_t offset;
-    bool read_only;
 } superblocks[] = {
-    {"squashfs", "hsqs", 0, true},
-    {"ext4", "\x53\xef", 1024 + 0x38, false},
-    {"xfs", "XFSB", 0, false},
-    {"btrfs", "_BHRfS_M", 0x10000 + 0x40, false},
-    {"erofs", "\xe2\xe1\xf5\xe0", 1024, true},
+    {"squashfs", "hsqs", 0},
+    {"ext4", "\x53\xef", 1024 + 0x38},
+    {"xfs", "XFSB", 0},
+    {"btrfs", "_BHRfS_M", 0x10000 + 0x40},
+    {"erofs", "\xe2\xe1\xf5\xe0", 1024},
 };
 
 enum root_kind root_kind(void)
@@ -105,14 +104,6 @@ static const char *recognise(int fd, const char *device)
         " has no squashfs, ext4, xfs, btrfs or erofs filesystem; name its type with rootfstype=");
 }
 
-static bool is_read_only_type(const char *type)
-{
-    for (size_t i = 0; i < sizeof superblocks / sizeof *superblocks; i++)
-        if (strcmp(superblocks[i].type, type) == 0)
-            return superblocks[i].read_only;
-    return false;
-}
-
 // Volant names the device without its folder.
 static void find_path(const char *root, char *path, size_t size)
 {
@@ -135,8 +126,13 @@ bool mount_root(const struct params *params, const char *target)
     close(fd);
 
     errno = EROFS;
-    if (!params->read_only && !is_read_only_type(type) && mount(device, target, type, 0, params->rootflags) == 0)
-        return true;
+    if (!params->read_only && mount(device, target, type, 0, params->rootflags) == 0) {
+        // The kernel mounts what can't be written to as such, unasked and in silence: squashfs, isofs, romfs.
+        struct statfs mounted;
+        if (statfs(target, &mounted) != 0)
+            die_errno("cannot examine the root filesystem");
+        return (mounted.f_flags & ST_RDONLY) == 0;
+    }
     // Also where the device itself turns out to be read-only.
     if ((errno == EROFS || errno == EACCES) && mount(device, target, type, MS_RDONLY, params->rootflags) == 0)
         return false;
