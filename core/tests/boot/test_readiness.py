@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import socketserver
 import sys
 import threading
@@ -226,6 +227,15 @@ def test_nobody_listens() -> None:
     assert "127.0.0.1 alone" in caught.value.hint
 
 
+def test_somebody_listens_and_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(BuildError, match=rf"within 1 s: http://127.0.0.1:{port}/: no answer$") as caught:
+            watch(STARTED + FOREVER, HealthCheck(port, "/"), timeout=1)
+    assert caught.value.hint is not None
+    assert "127.0.0.1 alone" in caught.value.hint
+
+
 def test_nothing_is_asked_before_the_workload_runs(port: int) -> None:
     with pytest.raises(BuildError, match="within 1 s: its workload has not started"):
         watch(FOREVER, HealthCheck(port, "/"), timeout=1)
@@ -248,6 +258,16 @@ def test_a_service_that_ends_before_it_answers() -> None:
             {"health_check": {"endpoint": "up"}},
             HealthCheck(1080, "/api/up"),
         ),
+        (
+            {"type": "http", "base_url": "http://x/ä/"},
+            {"health_check": {"endpoint": "grüß dich?a=%20b&c"}},
+            HealthCheck(1080, "/%C3%A4/gr%C3%BC%C3%9F%20dich?a=%20b&c"),
+        ),
+        (
+            {"type": "http", "base_url": "http://x"},
+            {"health_check": {"endpoint": "/\ud800"}},
+            HealthCheck(1080, "/%5Cud800"),
+        ),
         ({"type": "http", "base_url": "https://x"}, {}, HealthCheck(1443, "/", secure=True)),
         ({"type": "http", "base_url": "http://x:53"}, {}, None),
         ({"type": "http", "base_url": "http://x:81"}, {}, None),
@@ -258,6 +278,47 @@ def test_the_health_check_of_a_manifest(
 ) -> None:
     forwards = (Forward(1080, 80), Forward(1443, 443), Forward(1053, 53, "udp"))
     assert health_check({"workload": workload, **more}, forwards) == expected
+
+
+def test_an_endpoint_that_is_no_path() -> None:
+    manifest = {"workload": {"type": "http", "base_url": "http://x"}, "health_check": {"endpoint": "//[x"}}
+    with pytest.raises(
+        BuildError, match=r"^the manifest's health_check.endpoint '//\[x' is not a path: Invalid IPv6 URL$"
+    ):
+        health_check(manifest, ())
+
+
+@pytest.mark.parametrize(
+    ("said", "pause", "secure", "answer"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", 0.2, False, None),
+        (b"\x16\x03\x03\x40\x00", 0.2, True, None),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n", 0.001, False, readiness.Answer(200)),
+    ],
+    ids=["headers", "handshake", "body"],
+)
+def test_what_comes_byte_by_byte_is_waited_for_no_longer_than_that(
+    said: bytes, pause: float, secure: bool, answer: readiness.Answer | None
+) -> None:
+    """A read for each byte, none of which takes long."""
+    over = threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1000)
+            for byte in said:
+                self.request.send(bytes([byte]))
+                if over.wait(pause):
+                    return
+            over.wait(10)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        began = time.monotonic()
+        assert HealthCheck(server.server_address[1], "/", secure).ask(0.5) == answer
+        assert time.monotonic() - began < 2
+        over.set()
+        server.shutdown()
 
 
 def test_the_tail_has_no_control_characters() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import http.client
 import ssl
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from fledge.boot.console import Closed, Complained, Console, Exited, Panicked, Started, Unpacked
 from fledge.boot.machine import LOOPBACK, Forward
@@ -23,6 +24,8 @@ _ANSWER: Final = 5.0
 """Seconds for one answer of the health check."""
 _ANSWER_MAX: Final = 200
 """Bytes of it that are read."""
+_RESERVED: Final = ":/?#[]@!$&'()*+,;=%"
+"""What a URL may have that is not a letter, a digit or one of -._~ (RFC 3986, section 2.2); and what is quoted already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class HealthCheck:
 
     host_port: int
     path: str
+    """As a URL has it: ASCII, without spaces."""
     secure: bool = False
 
     @property
@@ -49,8 +53,17 @@ class HealthCheck:
         """Where it asks."""
         return f"{'https' if self.secure else 'http'}://{LOOPBACK}:{self.host_port}{self.path}"
 
-    def ask(self, timeout: float) -> Answer | str:
-        """The answer, or why there is none."""
+    def ask(self, timeout: float) -> Answer | str | None:
+        """The answer, or why there is none; None when nothing came within `timeout` seconds."""
+        said: list[Answer | str] = []
+        # A socket's timeout is that of a single read, and a slow server can make an answer of many.
+        asking = threading.Thread(target=self._ask, args=(timeout, said), daemon=True, name="fledge-health")
+        asking.start()
+        asking.join(timeout)
+        return said[-1] if said else None
+
+    def _ask(self, timeout: float, said: list[Answer | str]) -> None:
+        """Adds to `said` whatever it learns, the best last."""
         connection: http.client.HTTPConnection
         if self.secure:
             # The guest's certificate is for the name that its users call it by.
@@ -61,11 +74,14 @@ class HealthCheck:
         try:
             connection.request("GET", self.path, headers={"Connection": "close"})
             response = connection.getresponse()
-            return Answer(response.status, _first_line(response))
+            said.append(Answer(response.status))
+            said.append(Answer(response.status, _first_line(response)))
+        except TimeoutError:
+            pass
         except OSError as error:
-            return (error.strerror or str(error) or type(error).__name__).lower()
+            said.append((error.strerror or str(error) or type(error).__name__).lower())
         except http.client.HTTPException as error:
-            return f"what answers is not HTTP: {str(error).strip()[:_ANSWER_MAX]!r}"
+            said.append(f"what answers is not HTTP: {str(error).strip()[:_ANSWER_MAX]!r}")
         finally:
             connection.close()
 
@@ -95,7 +111,10 @@ class Outcome:
 
 
 def health_check(manifest: Mapping[str, Any], forwards: tuple[Forward, ...]) -> HealthCheck | None:
-    """That of an http workload; None for others, and where the port is not forwarded."""
+    """That of an http workload; None for others, and where the port is not forwarded.
+
+    Raises BuildError when the manifest's endpoint is none.
+    """
     workload = manifest.get("workload", {})
     if workload.get("type") != "http":
         return None
@@ -103,9 +122,13 @@ def health_check(manifest: Mapping[str, Any], forwards: tuple[Forward, ...]) -> 
     secure = base.scheme == "https"
     port = base.port or (443 if secure else 80)
     endpoint = manifest.get("health_check", {}).get("endpoint", "/")
+    try:
+        path = quote(urljoin(base.path or "/", endpoint), safe=_RESERVED, errors="backslashreplace")
+    except ValueError as error:
+        raise BuildError(f"the manifest's health_check.endpoint {endpoint!r} is not a path: {error}") from error
     for forward in forwards:
         if forward.guest_port == port and forward.protocol == "tcp":
-            return HealthCheck(forward.host_port, urljoin(base.path or "/", endpoint), secure)
+            return HealthCheck(forward.host_port, path, secure)
     return None
 
 
@@ -149,7 +172,7 @@ class _Wait:
         while (now := time.monotonic()) < deadline:
             # Nothing answers before the workload runs, and an agent may start it long after it runs itself.
             if self._check is not None and self._started is not None:
-                self._answer = self._check.ask(min(_ANSWER, deadline - now))
+                self._answer = self._check.ask(min(_ANSWER, deadline - now)) or self._answer
                 if isinstance(self._answer, Answer) and self._answer.status < 400:
                     answer = f"{self._check.url} answers {self._answer}"
                     return Outcome(time.monotonic() - self._began, answer, None, self._runs)
@@ -187,7 +210,7 @@ class _Wait:
         raise BuildError("the machine ended before anything started in it")
 
     def _advice(self) -> str:
-        if isinstance(self._answer, str):
+        if self._check is not None and self._started is not None and not isinstance(self._answer, Answer):
             return "--timeout for more patience; nobody reaches what listens on the guest's 127.0.0.1 alone"
         return "--timeout for more patience"
 
@@ -198,4 +221,4 @@ class _Wait:
             return ": its workload has not started"
         if isinstance(self._answer, Answer) and self._check is not None:
             return f": {self._check.url} answers {self._answer}"
-        return f": {self._check.url}: {self._answer}" if self._check is not None else ""
+        return f": {self._check.url}: {self._answer or 'no answer'}" if self._check is not None else ""
