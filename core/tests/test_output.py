@@ -240,6 +240,24 @@ def test_case_089_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: py
     assert parts(tmp_path) == []
 
 
+def test_what_the_disk_could_not_hold_is_told_although_more_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: int) -> None:
+        monkeypatch.undo()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    target = ArtifactFile(tmp_path / "a")
+    try:
+        target.write(0, b"x")
+        monkeypatch.setattr(os, "fsync", broken)
+        target.finish(1)
+        with pytest.raises(BuildError, match=r"can't write .*/a: Input/output error"):
+            target.finish(2)
+    finally:
+        target.discard()
+
+
 def test_after_commit_nothing_of_the_file_touches_a_descriptor_that_is_another_files_now(tmp_path: Path) -> None:
     size = 256 << 20
     other = tmp_path / "other"

@@ -203,8 +203,12 @@ class ArtifactFile(ImageFile):
     def finish(self, size: int) -> None:
         """Makes the file `size` bytes long, settles it all and begins to bring it to disk.
 
-        Whoever writes more afterwards (an extension that appends verity data) finishes again.
+        Whoever writes more afterwards (an extension that appends verity data) finishes again. Raises BuildError when
+        the disk could not hold what was there the last time: the kernel tells of it only once.
         """
+        with self._telling():
+            if self._flushed is not None:
+                self._flushed.result()
         super().finish(size)
         self._finished = True
         self._hasher.settled(size)
