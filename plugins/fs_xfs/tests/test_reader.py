@@ -174,14 +174,18 @@ def test_what_is_not_supported_is_said(
 
 
 @pytest.mark.parametrize(
-    ("features", "message"),
-    [(0xEE, "folders without file types"), (0x1EF, r"features that are not supported \(incompat 0x100\)")],
+    ("offset", "value", "message"),
+    [
+        (216, 0xEE, "folders without file types"),
+        (216, 0x1EF, r"features that are not supported \(incompat 0x100\)"),
+        (96, 521_729, "sizes that can't be"),  # sb_logblocks
+    ],
 )
-def test_features_that_are_not_supported_are_named(pack: Pack, features: int, message: str) -> None:
+def test_a_superblock_that_can_not_be(pack: Pack, offset: int, value: int, message: str) -> None:
     image = pack(Tree(Directory(0o755)))
     with open(image, "r+b") as file:
         broken = bytearray(file.read(512))
-        struct.pack_into(">I", broken, 216, features)
+        struct.pack_into(">I", broken, offset, value)
         resealed(broken)
         file.seek(0)
         file.write(broken)

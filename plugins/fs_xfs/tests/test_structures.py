@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from fledge.blocks import extents_of
 from fledge.testing.oracles import need_tool, run
+from fledge.tree.content import MemorySource
 from fledge.tree.inode import Directory
 from fledge.tree.tree import Tree
 from fledge_fs_xfs import bmap, log
@@ -173,12 +175,40 @@ def test_what_folders_take(lengths: list[int], shape: Shape) -> None:
     assert measure(lengths) == shape
 
 
-def test_a_log_is_clean_until_something_is_written(pack: Pack) -> None:
-    clean = bytearray(log.clean(bytes(16)).ljust(1 << 16, b"\0"))
-    assert log.is_clean(memoryview(bytes(1 << 16)))
-    assert log.is_clean(memoryview(clean))
-    clean[512 + 4 + 5] = 0  # oh_flags
-    assert not log.is_clean(memoryview(clean))
+def test_a_log_is_clean_until_something_is_written() -> None:
+    def is_clean(ring: bytes) -> bool:
+        return log.is_clean(MemorySource(b"before" * 2 + ring), 12, len(ring))
+
+    size = 9 << 20
+    clean = log.clean(bytes(16)).ljust(size, b"\0")
+    assert is_clean(bytes(size))
+    assert is_clean(clean)
+    assert not is_clean(clean[: 512 + 9] + b"\0" + clean[512 + 10 :])  # oh_flags
+
+
+def record(cycle: int, flags: int) -> bytes:
+    """A record of two sectors; by its flags an unmount's (0x20) or none."""
+    both = bytearray(log.clean(bytes(16)))
+    struct.pack_into(">I", both, 4, cycle)
+    struct.pack_into(">I", both, 512, cycle)
+    both[512 + 9] = flags
+    return bytes(both)
+
+
+@pytest.mark.parametrize("before", [0, 1, 4095, 4096, 4097, 9000, 9215])
+def test_the_newest_record_of_a_log_is_found_wherever_it_is(before: int) -> None:
+    def is_clean(flags: int) -> bool:
+        ring = record(2, 0) * before + record(2, flags) + record(1, 0x20 - flags) * (9215 - before)
+        return log.is_clean(MemorySource(ring), 0, len(ring))
+
+    assert is_clean(0x20)
+    assert not is_clean(0)
+
+
+def test_a_record_that_goes_on_at_the_start_of_the_log_is_found() -> None:
+    header, operation = record(1, 0x20)[:512], record(2, 0x20)[512:]
+    ring = operation + record(1, 0) * 100 + header
+    assert log.is_clean(MemorySource(ring), 0, len(ring))
 
 
 def test_xfs_logprint_finds_the_log_clean(pack: Pack) -> None:

@@ -320,6 +320,9 @@ SYMLINK_MAGIC: Final = b"XSLM"
 
 # The log
 
+MAX_LOG_BLOCKS: Final = 1 << 20
+MAX_LOG_SIZE: Final = (2 << 30) - (10 << 20)
+"""XFS_MAX_LOG_BYTES (fs/xfs/libxfs/xfs_fs.h)"""
 LOG_RECORD_MAGIC: Final = 0xFEEDBABE
 LOG_RECORD: Final = struct.Struct(">IIIIQQIIII252sI16sI")
 """h_magicno h_cycle h_version h_len h_lsn h_tail_lsn h_crc h_prev_block h_num_logops h_cycle_data[0], its rest, h_fmt

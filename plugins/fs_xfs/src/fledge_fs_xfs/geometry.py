@@ -19,6 +19,7 @@ from fledge_fs_xfs.format import (
     INOBT_LEAF_RECORDS,
     INODES_PER_BLOCK,
     INODES_PER_BLOCK_BITS,
+    MAX_LOG_SIZE,
     REFCOUNT_LEAF_RECORDS,
     SHORT_NODE_RECORDS,
 )
@@ -41,7 +42,7 @@ _MAX_BLOCKS = 1 << 40
 """4 PiB: far more than any disk."""
 _LOG_SHARE = 2048
 _LEAST_LOG = 64 << 20 >> 12
-_MOST_LOG = 521_728
+_MOST_LOG = MAX_LOG_SIZE >> 12
 """mkfs.xfs: 1/2048 of the filesystem, 64 MiB to a little less than 2 GiB."""
 _KERNEL_SHARE = 20
 _KERNEL_MOST = 8192

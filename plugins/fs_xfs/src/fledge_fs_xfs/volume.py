@@ -43,6 +43,8 @@ from fledge_fs_xfs.format import (
     INODE_VERSION,
     LONG_BLOCK,
     LONG_BLOCK_CRC,
+    MAX_LOG_BLOCKS,
+    MAX_LOG_SIZE,
     SECTOR,
     SECTOR_BITS,
     SUPERBLOCK,
@@ -280,9 +282,8 @@ class Volume:
         address, count = self.shape.log
         start = self.linear(address, count)
         size = count << self.shape.block_bits
-        if not log.is_clean(self.source.view(start << self.shape.block_bits, size)):
+        if not log.is_clean(self.source, start << self.shape.block_bits, size):
             raise Corrupt("its log is to be replayed first (mount and unmount it once)")
-        self.source.release(start << self.shape.block_bits, size)
 
     def _bytes(self, start: int, length: int) -> bytes:
         return bytes(self.source.view(start, length))
@@ -350,7 +351,7 @@ def _shape(head: bytes) -> Shape:
         or shape.group_bits > 31
         or not (shape.groups - 1) * shape.group_blocks < shape.blocks <= shape.groups * shape.group_blocks
         or shape.group_blocks > 1 << shape.group_bits
-        or not sb["sb_logblocks"]
+        or not 0 < sb["sb_logblocks"] <= min(MAX_LOG_BLOCKS, MAX_LOG_SIZE >> shape.block_bits)
     ):
         raise Corrupt("its superblock has sizes that can't be")
     return shape

@@ -1,6 +1,6 @@
 """Extended attributes: which of them XFS holds, under which name and in which form.
 
-Sources: fs/xfs/xfs_xattr.c, fs/xfs/xfs_acl.c, include/uapi/linux/posix_acl_xattr.h.
+Sources: fs/xfs/xfs_xattr.c, fs/xfs/xfs_acl.c.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from typing import NamedTuple
+
+from fledge.tree import acl
 
 from fledge_fs_xfs.format import (
     ATTR_FLAG_ROOT,
@@ -24,15 +26,9 @@ _ACLS = {b"system.posix_acl_access": b"SGI_ACL_FILE", b"system.posix_acl_default
 _ACL_NAMES = {stored: name for name, stored in _ACLS.items()}
 """Root's attributes by which XFS keeps POSIX ACLs; the kernel shows root both names."""
 
-_ACL_SHARED = struct.Struct("<HHI")
-"""tag perm id: an entry as getxattr(2) gives it"""
-_ACL_SHARED_VERSION = struct.pack("<I", 2)
 _ACL_COUNT = struct.Struct(">I")
 _ACL_ENTRY = struct.Struct(">IIHxx")
 """ae_tag ae_id ae_perm: an entry as XFS keeps it"""
-_ACL_NAMED = (0x02, 0x08)
-_ACL_TAGS = (0x01, 0x02, 0x04, 0x08, 0x10, 0x20)
-_ACL_NO_ID = 0xFFFFFFFF
 
 
 class Unfit(Exception):  # noqa: N818 - not a failure, but a fact that the caller words with the path
@@ -137,29 +133,23 @@ def _repeats_acl(xattrs: Mapping[bytes, bytes], name: bytes, value: bytes) -> bo
 
 
 def _acl_to_disk(name: bytes, value: bytes) -> bytes:
-    if not value.startswith(_ACL_SHARED_VERSION) or (len(value) - 4) % _ACL_SHARED.size:
-        raise Unfit(f"extended attribute {_show(name)} is not a POSIX ACL of version 2")
-    parts = [_ACL_COUNT.pack((len(value) - 4) // _ACL_SHARED.size)]
-    for tag, perm, who in _ACL_SHARED.iter_unpack(value[4:]):
-        if tag not in _ACL_TAGS:
-            raise Unfit(f"extended attribute {_show(name)} has an ACL entry of the unknown kind {tag:#x}")
-        parts.append(_ACL_ENTRY.pack(tag, who if tag in _ACL_NAMED else _ACL_NO_ID, perm))
-    return b"".join(parts)
+    try:
+        entries = acl.entries(value)
+    except ValueError as error:
+        raise Unfit(f"extended attribute {_show(name)} {error}") from None
+    return _ACL_COUNT.pack(len(entries)) + b"".join([_ACL_ENTRY.pack(tag, who, perm) for tag, perm, who in entries])
 
 
 def _acl_from_disk(value: bytes) -> bytes:
-    if (
-        len(value) < _ACL_COUNT.size
-        or len(value) < _ACL_COUNT.size + _ACL_COUNT.unpack_from(value)[0] * _ACL_ENTRY.size
-    ):
+    """Raises ValueError or struct.error when the value is broken."""
+    (count,) = _ACL_COUNT.unpack_from(value)
+    if len(value) < _ACL_COUNT.size + count * _ACL_ENTRY.size:
         raise ValueError("an ACL that is cut short")
-    parts = [_ACL_SHARED_VERSION]
-    for at in range(_ACL_COUNT.unpack_from(value)[0]):
+    entries = []
+    for at in range(count):
         tag, who, perm = _ACL_ENTRY.unpack_from(value, _ACL_COUNT.size + at * _ACL_ENTRY.size)
-        if tag not in _ACL_TAGS:
-            raise ValueError("an ACL entry of an unknown kind")
-        parts.append(_ACL_SHARED.pack(tag, perm, who if tag in _ACL_NAMED else _ACL_NO_ID))
-    return b"".join(parts)
+        entries.append((acl.check_tag(tag), perm, who if tag in acl.NAMED else acl.NO_ID))
+    return acl.value_of(entries)
 
 
 def _show(name: bytes) -> str:
