@@ -11,8 +11,8 @@ import pytest
 from fledge.errors import BuildError
 from fledge.testing.kernel_writes import fill_and_rename, write_everywhere
 from fledge.testing.oracles import mounted, need_root, need_tool, run
-from fledge.testing.trees import EPOCH, SECOND, data, differences, empty_files, hard_tree
-from fledge.tree.content import Content
+from fledge.testing.trees import EPOCH, SECOND, data, differences, empty_files, folder_with, hard_tree, tree_with
+from fledge.tree.content import EMPTY, Content
 from fledge.tree.inode import CharDevice, Directory, File
 from fledge.tree.tree import Tree
 from fledge_fs_btrfs.format import MIB, NODE, SECTOR
@@ -52,6 +52,9 @@ def test_another_tree_has_other_uuids(pack: Pack) -> None:
     linked.root.entries[b"file-00002"] = linked.root.entries[b"file-00001"]
     assert uuid(empty_files(3), "a") == uuid(empty_files(3), "b")
     assert len({uuid(tree, "c") for tree in (empty_files(3), empty_files(4), changed, later, linked)}) == 5
+    full, empty = folder_with({b"x": File(EMPTY, 0o644)}), Directory(0o755)
+    here, there = tree_with({b"a": full, b"b": empty}), tree_with({b"a": empty, b"b": full})
+    assert uuid(here, "d") != uuid(there, "e")
 
 
 @pytest.mark.parametrize(("mb", "content"), [(1, 0), (64, 0), (100, 0), (30, 60), (70, 15)])

@@ -31,8 +31,9 @@ from fledge_fs_btrfs.format import (
     SECTOR_BITS,
 )
 
-_METADATA = struct.Struct("<IIIQQQ")
-"""What the UUIDs are derived from, besides names, xattrs and targets: mode uid gid mtime size-or-device sectors"""
+_METADATA = struct.Struct("<IIIQQQI")
+"""What the UUIDs are derived from, besides entries, xattrs and targets, which each follow how long they are or how many:
+mode uid gid mtime size-or-device sectors xattrs"""
 _LOW = (1 << 64) - 1
 
 
@@ -70,8 +71,8 @@ def survey(tree: Tree) -> Survey:
     digest = hashlib.sha256()
     for ino, names in _number_inodes(tree, found).items():
         found.references[ino] = len(names), _references(tree, found.inodes[ino - FIRST_INO], names)
-    for folder in found.folders.values():
-        digest.update(b"".join(folder.entries))
+    for ino, folder in found.folders.items():
+        digest.update(struct.pack("<QQ", ino, len(folder.entries)) + b"".join(folder.entries))
     digest.update(_measure(tree, found))
     found.digest = digest.digest()
     return found
@@ -138,9 +139,11 @@ def _measure(tree: Tree, found: Survey) -> bytes:
     """Counts sectors, encodes xattrs, checks limits. Returns all metadata of the inodes in a row."""
     described: list[bytes] = []
     known: dict[tuple[tuple[bytes, bytes], ...], list[xattrs.Item]] = {}
+    pack = _METADATA.pack
     total = 0
     for ino, inode in enumerate(found.inodes, FIRST_INO):
         sectors = size = 0
+        text = b""
         if isinstance(inode, File):
             content = inode.content
             pieces = content.pieces
@@ -157,7 +160,7 @@ def _measure(tree: Tree, found: Survey) -> bytes:
             size = len(inode.target)
             if size > MAX_SYMLINK:
                 raise BuildError(f"{tree.path_of(inode)} points to {size} bytes; a btrfs symlink holds {MAX_SYMLINK}")
-            described.append(inode.target)
+            text = inode.target
         elif isinstance(inode, Device):
             size = inode.major << 20 | inode.minor
         if inode.xattrs:
@@ -169,7 +172,9 @@ def _measure(tree: Tree, found: Survey) -> bytes:
                 except xattrs.Unfit as unfit:
                     raise BuildError(f"{tree.path_of(inode)}: {unfit}") from None
             found.xattrs[ino] = items
-            described += (data for _, data in items)
-        described.append(_METADATA.pack(inode.mode, inode.uid, inode.gid, inode.mtime & _LOW, size, sectors))
+            text += b"".join([data for _, data in items])
+        described.append(
+            pack(inode.mode, inode.uid, inode.gid, inode.mtime & _LOW, size, sectors, len(inode.xattrs)) + text
+        )
     found.sectors = total
     return b"".join(described)
