@@ -376,11 +376,12 @@ def test_a_file_that_is_too_large_is_an_error(pack: Pack) -> None:
         pack(tree)
 
 
-def test_more_blocks_than_there_can_be_are_an_error(pack: Pack) -> None:
-    with pytest.raises(
-        BuildError, match=r"^the xfs image would have \d+ bytes; at most 4503599627370496 are possible$"
-    ):
-        pack(tree_with({}), size_buffer_mb=1 << 33)
+@pytest.mark.parametrize("mb", [1 << 32, 10**15])
+def test_more_blocks_than_there_can_be_are_an_error(pack: Pack, mb: int) -> None:
+    message = r"^the xfs image would have \d+ bytes; at most 4503599627370496 are possible$"
+    with pytest.raises(BuildError, match=message) as caught:
+        pack(tree_with({}), size_buffer_mb=mb)
+    assert caught.value.hint == "lower [filesystem] size_buffer_mb"
 
 
 @pytest.mark.parametrize(("gib", "groups"), [(100, 4), (300, 4), (9 * 1024, 10)])

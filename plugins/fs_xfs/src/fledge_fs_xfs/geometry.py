@@ -137,15 +137,15 @@ def plan(inodes: int, content: int, free: int) -> Geometry:
     """
     chunks = -(-inodes // CHUNK_INODES)
     blocks = max(SMALLEST, content + free)
-    while True:
+    while blocks <= _MAX_BLOCKS:
         geometry, needed = _attempt(blocks, chunks, content, free)
         if needed <= geometry.blocks:
             return geometry
-        if needed > _MAX_BLOCKS:
-            raise BuildError(
-                f"the xfs image would have {needed * BLOCK} bytes; at most {_MAX_BLOCKS * BLOCK} are possible"
-            )
         blocks = needed
+    raise BuildError(
+        f"the xfs image would have {blocks * BLOCK} bytes; at most {_MAX_BLOCKS * BLOCK} are possible",
+        hint="lower [filesystem] size_buffer_mb",
+    )
 
 
 def _attempt(blocks: int, chunks: int, content: int, free: int) -> tuple[Geometry, int]:
