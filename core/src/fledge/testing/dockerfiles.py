@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -140,19 +141,28 @@ def described(tree: Tree) -> dict[str, tuple[object, ...]]:
     return found
 
 
+def docker_commands() -> Mapping[str, str]:
+    """The folder of a docker command for each way to build: `classic`, `built-in` (BuildKit without a plugin), `buildx`."""
+    found: dict[str, str] = {}
+    for folder in os.environ["PATH"].split(":"):
+        if (program := shutil.which("docker", path=folder)) is None:
+            continue
+        found.setdefault("classic", folder)
+        told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+        if re.match(r"Docker version (19|20|21|22)\.", told):
+            found.setdefault("built-in", folder)
+        if subprocess.run([program, "buildx", "version"], capture_output=True, check=False).returncode == 0:
+            found.setdefault("buildx", folder)
+    return found
+
+
 def docker_of_buildkit() -> str:
     """The folder of a docker command that builds with BuildKit; skips the test where there is none."""
-    for folder in os.environ["PATH"].split(":"):
-        program = Path(folder) / "docker"
-        if not program.exists():
-            continue
-        told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-        # Debian 12's speaks BuildKit by itself; later ones have a plugin for it.
-        if re.match(r"Docker version (19|20|22)\.", told):
-            return folder
-        if subprocess.run([program, "buildx", "version"], capture_output=True, check=False).returncode == 0:
-            return folder
-    pytest.skip("no docker command that builds with BuildKit (apt-get install docker.io)")
+    there = docker_commands()
+    folder = there.get("built-in") or there.get("buildx")  # Debian 12's has it built in.
+    if folder is None:
+        pytest.skip("no docker command that builds with BuildKit (apt-get install docker.io)")
+    return folder
 
 
 def with_builder(name: str, environ: Mapping[str, str]) -> Callable[[BuildContext], Builder]:
