@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from fledge.boot.initramfs import archive
 
 COMMANDS = [["version"], ["--help"], ["build", "--help"], ["schema", "fledge"]]
 FULL = "fledge: error: can't write to stdout: No space left on device\n"
@@ -46,3 +49,16 @@ def test_a_reader_that_went_away_is_not_told(command: list[str]) -> None:
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_without_stdout_nothing_fails(command: list[str]) -> None:
     assert run(command, subprocess.DEVNULL, lambda: os.close(1)) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_the_summary_is_log(tmp_path: Path, command: str) -> None:
+    artifact = tmp_path / "plugin.cpio"
+    artifact.write_bytes(archive({"/init": (0o755, b"#!/bin/sh\n")}))
+    code, told = run([command, str(artifact)], subprocess.DEVNULL)
+    assert code == 0
+    assert told.splitlines()[-1].startswith(f"fledge: {artifact}: cpio, 4 inodes, 10 ")
+    code, told = run([command, str(artifact), "--log-format", "json"], subprocess.DEVNULL)
+    assert code == 0
+    assert json.loads(told.splitlines()[-1])["message"].startswith(f"{artifact}: cpio, 4 inodes, 10 ")
+    assert run([command, str(artifact), "-q"], subprocess.DEVNULL) == (0, "")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fledge.cli.terminal import Terminal
 from fledge.errors import BuildError, UsageError
 from fledge.inspection import read_artifact
 from fledge.tree.inode import CharDevice, Device, Directory, File, Inode, Symlink
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 @click.argument("path", default="/")
 @click.option("--cat", is_flag=True, help="Write the file PATH to stdout instead of listing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-def command(artifact: Path, path: str, cat: bool, as_json: bool) -> None:
+@click.pass_obj
+def command(terminal: Terminal, artifact: Path, path: str, cat: bool, as_json: bool) -> None:
     """Lists what is inside ARTIFACT at PATH and below: mode, owner, size, time, name, link target and xattrs.
 
     A hard link shows the first of its names after `==`.
@@ -56,7 +58,7 @@ def command(artifact: Path, path: str, cat: bool, as_json: bool) -> None:
             size += entry.content.size if isinstance(entry, File) else 0
     if not as_json:
         sys.stdout.flush()
-        print(f"{artifact}: {name}, {count} inodes, {size} bytes in files", file=sys.stderr)
+        terminal.progress(live=False).info(f"{artifact}: {name}, {count} inodes, {size} bytes in files")
 
 
 def _cat(tree: Tree, guest: GuestPath) -> None:

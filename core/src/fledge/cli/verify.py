@@ -67,7 +67,8 @@ def command(
     if as_json:
         click.echo(json.dumps(_facts(report), indent=2))
     else:
-        _tell(report, merged=original is not None)
+        _print_differences(report)
+        terminal.progress(live=False).info(_summary(report, merged=original is not None))
     return EXIT_FAILED if report.differences else EXIT_OK
 
 
@@ -105,17 +106,20 @@ def _original(
     return merge
 
 
-def _tell(report: Report, *, merged: bool) -> None:
+def _print_differences(report: Report) -> None:
     for one in report.differences:
         place = report.artifact.name if one.path is None else show_path(one.path)
         print(f"{place}: {one.what}: expected {one.expected}, found {one.found}")
     sys.stdout.flush()
+
+
+def _summary(report: Report, *, merged: bool) -> str:
     what = f"{report.format}, {report.inodes} inodes, {human(report.size)} in files" if report.format else "unknown"
     compared = [f"as {report.manifest.name} says"] if report.manifest else ["no manifest"]
     compared += ["every inode as it was merged" if merged else "every byte can be read"]
     count = len(report.differences)
     result = f"{count} difference{'s' if count > 1 else ''}" if count else ", ".join(compared)
-    print(f"{report.artifact}: {what}: {result}", file=sys.stderr)
+    return f"{report.artifact}: {what}: {result}"
 
 
 def _facts(report: Report) -> dict[str, Any]:
