@@ -28,7 +28,7 @@
 #define LOWER "/.fledge/lower"
 #define SCRATCH "/.fledge/scratch"
 #define ROOT SCRATCH "/root"
-#define DISK "/.fledge/disk"
+#define DISKS "/.fledge/disks/"
 #define RELEASE_MILLISECONDS 10000
 
 // Plain files in the upper folder, which is read without this kernel; and no wait for the disk at each fsync(2), since
@@ -41,6 +41,9 @@ struct step {
     int console;
     int output; // the pipe's write end
 };
+
+// Of the mounts that are disks; -1 for the others.
+static int disks[WORKLOAD_MOUNTS_MAX];
 
 static void make_mount_point(const char *path)
 {
@@ -133,34 +136,53 @@ static void bind(const char *source, const char *target, bool read_only)
         die_errno("cannot mount ", source, " on ", target);
 }
 
-static void mount_for_step(const struct step_mount *one)
+// Where a mount's disk, or what is `within` it, is seen outside of the step. `path` has PATH_MAX bytes.
+static void disk_path(char *path, size_t number, const char *within)
+{
+    char digits[DECIMAL_SIZE];
+    char *end = stpcpy(stpcpy(path, DISKS), decimal(digits, (int64_t)number));
+
+    if (within != NULL && !join(end, (size_t)(path + PATH_MAX - end), "/", within))
+        die("too long a path: ", within);
+}
+
+// Outside of the step's mount namespace: that goes with its last process, and with it what the disks have to say.
+static void mount_disks(const struct workload *workload)
+{
+    for (size_t i = 0; i < workload->mounts; i++) {
+        const struct step_mount *one = &workload->mount[i];
+        char path[PATH_MAX];
+
+        disks[i] = -1;
+        if (one->type == NULL || one->source == NULL)
+            continue;
+        disk_path(path, i, NULL);
+        make_mount_point(path);
+        if (mount(one->source, path, one->type, one->read_only ? MS_RDONLY : 0, one->options) != 0)
+            die_errno("cannot mount ", one->source, " on ", path);
+        disks[i] = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (disks[i] < 0)
+            die_errno("cannot open ", path);
+    }
+}
+
+static void mount_for_step(const struct step_mount *one, size_t number)
 {
     char target[PATH_MAX];
-    char source[PATH_MAX];
-    const char *place = one->within == NULL ? target : DISK;
-    const char *device = one->source == NULL ? one->type : one->source;
+    char disk[PATH_MAX];
 
     if (!join(target, sizeof target, ROOT, one->target))
         die("too long a path: ", one->target);
-    if (one->type == NULL) {
-        if (one->source == NULL)
+    if (one->source == NULL) {
+        if (one->type == NULL)
             die("nothing is to be mounted on ", one->target);
-        bind(one->source, target, one->read_only);
+        make_target(target, true);
+        mount_system_at(one->type, target, one->read_only ? MS_RDONLY : 0, one->options);
         return;
     }
-    if (one->within == NULL)
-        make_target(target, true);
-    else
-        make_mount_point(DISK);
-    if (mount(device, place, one->type, one->read_only ? MS_RDONLY : 0, one->options) != 0)
-        die_errno("cannot mount ", device, " on ", place);
-    if (one->within != NULL) {
-        if (!join(source, sizeof source, DISK "/", one->within))
-            die("too long a path: ", one->within);
-        bind(source, target, one->read_only);
-        if (umount2(DISK, MNT_DETACH) != 0)
-            die_errno("cannot unmount ", DISK);
-    }
+    if (one->type != NULL)
+        disk_path(disk, number, one->within);
+    bind(one->type == NULL ? one->source : disk, target, one->read_only);
 }
 
 static void enter_root(void)
@@ -183,7 +205,7 @@ static void become_step(void *context)
     mount_system_at("sysfs", ROOT "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, NULL);
     mount_devices_of_step();
     for (size_t i = 0; i < step->workload->mounts; i++)
-        mount_for_step(&step->workload->mount[i]);
+        mount_for_step(&step->workload->mount[i], i);
     enter_root();
     find_identity(step->workload, &identity);
     add_defaults(step->workload, &identity);
@@ -242,14 +264,18 @@ static int follow(pid_t pid, int from, int to)
 }
 
 // Only what is all on the disk has ended: the host's own may be full, which the step's writes do not tell.
-static void write_status(int scratch, int status)
+static void finish(int disk, const char *what, const char *where)
+{
+    // syncfs(2): an error of any write since the descriptor was opened
+    if (syncfs(disk) != 0)
+        die_errno("cannot write to ", what, where);
+    close(disk);
+}
+
+static void write_status(int status)
 {
     char text[64];
     char number[DECIMAL_SIZE];
-    // syncfs(2): an error of any write since the descriptor was opened
-    if (syncfs(scratch) != 0)
-        die_errno("cannot write to the scratch disk");
-    close(scratch);
     char *end = stpcpy(text, WIFSIGNALED(status) ? "killed " : "exited ");
 
     stpcpy(stpcpy(end, decimal(number, WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status))), "\n");
@@ -262,8 +288,6 @@ static void release(const char *device)
 {
     const struct timespec pause = {.tv_nsec = 1000000};
 
-    umount2(SCRATCH, MNT_DETACH);
-    umount2(LOWER, MNT_DETACH);
     for (unsigned waited = 0; waited < RELEASE_MILLISECONDS; waited++) {
         // block devices: EBUSY while a filesystem has it
         int fd = open(device, O_RDWR | O_EXCL | O_CLOEXEC);
@@ -275,7 +299,28 @@ static void release(const char *device)
             break;
         nanosleep(&pause, NULL);
     }
-    die_errno("cannot unmount the scratch disk ", device);
+    die_errno("cannot unmount the disk ", device);
+}
+
+// What is on the disks stays, or the machine ends with an error.
+static void end_disks(const struct workload *workload, int scratch, int status)
+{
+    char path[PATH_MAX];
+
+    for (size_t i = 0; i < workload->mounts; i++)
+        if (disks[i] >= 0) {
+            finish(disks[i], "the disk on ", workload->mount[i].target);
+            disk_path(path, i, NULL);
+            umount2(path, MNT_DETACH);
+        }
+    finish(scratch, "the scratch disk", "");
+    write_status(status);
+    umount2(SCRATCH, MNT_DETACH);
+    umount2(LOWER, MNT_DETACH);
+    for (size_t i = 0; i < workload->mounts; i++)
+        if (disks[i] >= 0)
+            release(workload->mount[i].source);
+    release(workload->scratch);
 }
 
 _Noreturn void run_step(struct workload *workload, const struct params *params)
@@ -297,6 +342,7 @@ _Noreturn void run_step(struct workload *workload, const struct params *params)
     // Not a terminal: nobody sits there, and programs leave out their progress bars.
     if (pipe2(ends, O_CLOEXEC) != 0)
         die_errno("cannot create a pipe");
+    mount_disks(workload);
     trace_mark("root");
 
     pid_t pid = start_process(become_step, &(struct step){workload, console, ends[1]});
@@ -312,8 +358,7 @@ _Noreturn void run_step(struct workload *workload, const struct params *params)
     close(output);
     trace_mark("end");
     umount2(ROOT, MNT_DETACH);
-    write_status(scratch, status);
-    release(workload->scratch);
+    end_disks(workload, scratch, status);
     trace_mark("unmounted");
     trace_print();
     say_end(status);

@@ -173,6 +173,24 @@ def test_a_full_disk_of_the_host_is_an_error(steps, shell_tree: Callable[[], Tre
     assert caught.value.hint == "the disk of the cache folder may be full"
 
 
+def test_a_full_disk_of_the_host_costs_a_cache(steps, shell_tree: Callable[[], Tree]) -> None:
+    """Else a later step would find files in it whose content was never written."""
+    need_root()
+    folder = steps.context.store.folder
+    folder.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=24M", "tmpfs", folder)
+    mounts = (CacheMount("/c", "big"), TmpfsMount("/t"))
+    try:
+        with pytest.raises(BuildError) as caught:
+            steps.run(shell_tree(), "dd", "if=/dev/zero", "of=/c/file", "bs=1M", "count=40", mounts=mounts)
+        assert [path for path in (folder / "packs").rglob("*") if path.is_file()] == []
+    finally:
+        run("umount", "--lazy", folder)
+    assert caught.value.message == "Dockerfile:7: cannot write to the disk on /c: input/output error (EIO)"
+    assert caught.value.hint == "the disk of the cache folder may be full"
+    assert steps.log.texts("warning")[-1] == "the cache 'big' of RUN --mount is dropped, since it may be damaged"
+
+
 def test_the_same_step_gives_the_same_layer(steps, shell_tree: Callable[[], Tree]) -> None:
     script = "mkdir -p a/b; for i in 1 2 3 4 5 6 7 8 9; do echo $i >a/b/$i; ln a/b/$i a/$i; done; rm /bin/awk; echo x >/bin/x"
     one, two = (

@@ -38,6 +38,7 @@ class Disks:
         self._stack = stack
         self._free = free
         self._locked: set[str] = set()
+        self._caches: dict[str, Path] = {}
 
     def lower(self, tree: Tree) -> Disk:
         """The root as it was before the step."""
@@ -64,6 +65,12 @@ class Disks:
             if self._lock(_name(cache), wait=cache.sharing != "private"):
                 self._locked.add(cache.id)
         return map(self._mounted, images)
+
+    def drop_caches(self) -> None:
+        """Removes the caches that were used: what a step wrote to them is there in part."""
+        for name, path in self._caches.items():
+            self._context.progress.warning(f"the cache {name!r} of RUN --mount is dropped, since it may be damaged")
+            path.unlink(missing_ok=True)
 
     def _mounted(self, image: DiskImage) -> Disk:
         if image.cache is not None:
@@ -94,6 +101,7 @@ class Disks:
                 self._write(part, seed, self._free, journal=True)
                 store.keep(part, *_CACHES, name)
         store.touch(path)
+        self._caches[mount.id] = path
         return path
 
     def _lock(self, name: str, *, wait: bool) -> bool:

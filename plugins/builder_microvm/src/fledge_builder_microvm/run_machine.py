@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 
 _LAST_MOMENT: Final = 2.0
 """Seconds between the end of the console and that of the VMM."""
-_WRITE_FAILED: Final = "cannot write to the scratch disk"
+_WRITE_FAILED: Final = "cannot write to "
 """The guest init's words."""
 _MEMORY_MIN: Final = 128
 _SETTINGS: Final = {"FLEDGE_BUILD_MEMORY_MB": 2048, "FLEDGE_BUILD_DISK_MB": 16384}
+
+
+class WriteError(BuildError):
+    """Not all that a step wrote is on the machine's disks, which are files of the cache folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,8 @@ def run_machine(
 ) -> Console:
     """Runs the machine to its end; `output` gets what the step prints as it comes, in another thread.
 
-    Raises BuildError when the machine ends before the guest init says that the step has ended.
+    Raises BuildError when the machine ends before the guest init says that the step has ended, WriteError where the
+    reason is one of the disks.
     """
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     with HandedFiles() as files, open(read_end, "rb", buffering=0) as stream:
@@ -172,9 +177,10 @@ def _wait(console: Console, process: subprocess.Popen[bytes]) -> None:
         process.kill()
         code = 0
     said = console.errors()
+    if complaint is not None and complaint.startswith(_WRITE_FAILED):
+        raise WriteError(complaint, hint="the disk of the cache folder may be full")
     if complaint is not None:
-        full = "the disk of the cache folder may be full" if complaint.startswith(_WRITE_FAILED) else None
-        raise BuildError(complaint, hint=full)
+        raise BuildError(complaint)
     if code != 0 and said:
         raise BuildError(f"the VMM ended with exit code {code}: {said[-1]}", transcript=[*console.tail(), *said])
     raise BuildError("the machine ended before the step did", transcript=console.tail())

@@ -59,7 +59,7 @@ class MicrovmRunner:
         from fledge_fs_ext4.driver import Ext4
 
         from fledge_builder_microvm.run_disks import Disks
-        from fledge_builder_microvm.run_machine import Hardware, run_machine
+        from fledge_builder_microvm.run_machine import Hardware, WriteError, run_machine
         from fledge_builder_microvm.run_output import Lines
         from fledge_builder_microvm.run_surroundings import surround
         from fledge_builder_microvm.run_upper import changes_of, read_scratch
@@ -75,9 +75,13 @@ class MicrovmRunner:
             disks = Disks(self._context, stack, made_of.resources.disk_mb * _MIB)
             scratch = disks.scratch(root.root)
             attached = [disks.lower(around.root), scratch, *disks.mounted(around.disks)]
-            console = run_machine(
-                made_of, archive, attached, network=step.network, context=self._context, output=lines.add
-            )
+            try:
+                console = run_machine(
+                    made_of, archive, attached, network=step.network, context=self._context, output=lines.add
+                )
+            except WriteError:
+                disks.drop_caches()
+                raise
             said = lines.end()
             left = read_scratch(scratch.path)
             _expect_success(left, said, console, made_of)
