@@ -5,7 +5,7 @@ MACHINES := kmod qemu-system-x86
 # What the tests of the guest init and of booting take beside that.
 GUESTS := binutils gcc libc6-dev linux-image-cloud-amd64 qemu-user-static xz-utils
 # What the tests' oracles come from.
-ORACLES := apache2-utils attr btrfs-progs buildah busybox-static cpio curl docker-registry docker.io dpkg-dev e2fsprogs \
+ORACLES := acl apache2-utils attr btrfs-progs buildah busybox-static cpio curl docker-registry docker.io dpkg-dev e2fsprogs \
            erofs-utils libarchive-tools libcap2-bin mmdebstrap openssl pigz skopeo squashfs-tools strace uidmap \
            umoci util-linux xfsprogs zstd
 # Where a proxy inspects TLS, the machine knows its certificate and uv's own list does not.

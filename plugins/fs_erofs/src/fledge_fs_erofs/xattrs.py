@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from fledge.errors import BuildError
 from fledge.reading import Corrupt
+from fledge.tree import acl
 from fledge.tree.inode import Inode
 
 from fledge_fs_erofs.format import (
@@ -25,11 +26,6 @@ from fledge_fs_erofs.format import (
     XATTR_UNIT,
 )
 from fledge_fs_erofs.inventory import Inventory
-
-_ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
-_ACL_VERSION = struct.Struct("<I")
-_ACL_ENTRY = struct.Struct("<HHI")
-_ACL_TAGS = (0x01, 0x02, 0x04, 0x08, 0x10, 0x20)
 
 _Attribute = tuple[bytes, bytes]
 
@@ -110,8 +106,8 @@ def _check(inventory: Inventory, inode: Inode) -> None:
             what = f"has a name of {len(name)} bytes; at most {MAX_XATTR_NAME} are possible"
         elif len(value) > MAX_XATTR_VALUE:
             what = f"has {len(value)} bytes; erofs holds at most {MAX_XATTR_VALUE}"
-        elif name in _ACLS and not _is_acl(value):
-            what = "is not a POSIX ACL of version 2"
+        elif (wrong := _wrong_acl(name, value)) is not None:
+            what = wrong
         else:
             continue
         raise BuildError(f"{inventory.tree.path_of(inode)}: the xattr {_show(name)} {what}")
@@ -122,11 +118,13 @@ def _check(inventory: Inventory, inode: Inode) -> None:
         )
 
 
-def _is_acl(value: bytes) -> bool:
-    # The kernel opens no file whose ACL it can't read.
-    if value[:4] != _ACL_VERSION.pack(2) or (len(value) - _ACL_VERSION.size) % _ACL_ENTRY.size:
-        return False
-    return all(tag in _ACL_TAGS for tag, _, _ in _ACL_ENTRY.iter_unpack(value[_ACL_VERSION.size :]))
+def _wrong_acl(name: bytes, value: bytes) -> str | None:
+    try:
+        if name in acl.NAMES:
+            acl.entries(value)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _show(name: bytes) -> str:

@@ -1,6 +1,6 @@
 """Extended attributes: in the inode's body, and one block for what that can't hold.
 
-Sources: fs/ext4/xattr.h, fs/ext4/acl.h, include/uapi/linux/posix_acl_xattr.h.
+Sources: fs/ext4/xattr.h, fs/ext4/acl.h.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
+
+from fledge.tree import acl
 
 from fledge_fs_ext4.checksum import extend, on_disk
 from fledge_fs_ext4.format import (
@@ -32,15 +34,12 @@ ACLS = {XATTR_ACL_ACCESS: b"system.posix_acl_access", XATTR_ACL_DEFAULT: b"syste
 BODY_ROOM = INODE_XATTR_ROOM - XATTR_BODY_HEADER.size - XATTR_END
 BLOCK_ROOM = BLOCK - XATTR_BLOCK_HEADER.size - XATTR_END
 
-_ACL_SHARED = struct.Struct("<HHI")
-"""tag perm id: an entry as getxattr(2) gives it, and as ext4 keeps those for a named user or group"""
-_ACL_SHORT = struct.Struct("<HH")
 _ACL_VERSION = struct.Struct("<I")
-_ACL_SHARED_VERSION = 2
 _ACL_DISK_VERSION = 1
-_ACL_NAMED = (0x02, 0x08)
-_ACL_TAGS = (0x01, 0x02, 0x04, 0x08, 0x10, 0x20)
-_ACL_NO_ID = 0xFFFFFFFF
+_ACL_ENTRY = struct.Struct("<HHI")
+"""tag perm id: of a named user or group"""
+_ACL_SHORT = struct.Struct("<HH")
+"""tag perm: of all others"""
 
 _WORD = 0xFFFFFFFF
 
@@ -161,17 +160,13 @@ def _entry_hash(name: bytes, padded_value: bytes) -> int:
 
 
 def _acl_to_disk(name: bytes, value: bytes) -> bytes:
-    if (
-        len(value) < 4
-        or (len(value) - 4) % _ACL_SHARED.size
-        or _ACL_VERSION.unpack_from(value)[0] != _ACL_SHARED_VERSION
-    ):
-        raise Unfit(f"extended attribute {_show(name)} is not a POSIX ACL of version {_ACL_SHARED_VERSION}")
+    try:
+        entries = acl.entries(value)
+    except ValueError as error:
+        raise Unfit(f"extended attribute {_show(name)} {error}") from None
     parts = [_ACL_VERSION.pack(_ACL_DISK_VERSION)]
-    for tag, perm, who in _ACL_SHARED.iter_unpack(value[4:]):
-        if tag not in _ACL_TAGS:
-            raise Unfit(f"extended attribute {_show(name)} has an ACL entry of the unknown kind {tag:#x}")
-        parts.append(_ACL_SHARED.pack(tag, perm, who) if tag in _ACL_NAMED else _ACL_SHORT.pack(tag, perm))
+    for tag, perm, who in entries:
+        parts.append(_ACL_ENTRY.pack(tag, perm, who) if tag in acl.NAMED else _ACL_SHORT.pack(tag, perm))
     return b"".join(parts)
 
 
@@ -179,18 +174,14 @@ def _acl_from_disk(value: bytes) -> bytes:
     """Raises ValueError or struct.error when the value is broken."""
     if _ACL_VERSION.unpack_from(value)[0] != _ACL_DISK_VERSION:
         raise ValueError("an ACL of an unknown version")
-    parts = [_ACL_VERSION.pack(_ACL_SHARED_VERSION)]
-    at = 4
+    entries: list[acl.Entry] = []
+    at = _ACL_VERSION.size
     while at < len(value):
         tag, perm = _ACL_SHORT.unpack_from(value, at)
-        who = _ACL_NO_ID
-        if tag in _ACL_NAMED:
-            who = _ACL_SHARED.unpack_from(value, at)[2]
-        elif tag not in _ACL_TAGS:
-            raise ValueError("an ACL entry of an unknown kind")
-        parts.append(_ACL_SHARED.pack(tag, perm, who))
-        at += _ACL_SHARED.size if tag in _ACL_NAMED else _ACL_SHORT.size
-    return b"".join(parts)
+        named = acl.check_tag(tag) in acl.NAMED
+        entries.append(_ACL_ENTRY.unpack_from(value, at) if named else (tag, perm, acl.NO_ID))
+        at += _ACL_ENTRY.size if named else _ACL_SHORT.size
+    return acl.value_of(entries)
 
 
 def decode_body(body: bytes) -> dict[bytes, bytes]:
