@@ -222,6 +222,13 @@ def test_many_xattrs(pack: Pack, fsck: Fsck, count: int) -> None:
     fsck(image)
 
 
+def test_the_extents_of_attributes_may_need_a_block() -> None:
+    # A symlink of 290 bytes leaves the attributes room for two extents. 11 MiB of them may go around a log.
+    values = {b"trusted.%d" % i: bytes(65_536) for i in range(175)}
+    found = survey(tree_with({b"link": Symlink(b"t" * 290, xattrs=values)}))
+    assert found.metadata_blocks == 175 * 17 + 3 + 1
+
+
 def test_inodes_that_are_shared_by_entries_and_xattrs(pack: Pack, fsck: Fsck) -> None:
     sizes, counts = (0, 10, 30, 31, 38, 39, 100, 170, 230, 255), (0, 2, 8, 11, 12, 15, 16, 18, 19, 30)
     tree = tree_with({})

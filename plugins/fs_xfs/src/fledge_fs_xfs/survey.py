@@ -154,7 +154,8 @@ def _measure(tree: Tree, found: Survey, digest: hashlib._Hash) -> None:
             stored = found.xattrs[index] = _divide(attributes, inode, found.listings.get(index))
             room = stored.data_fork
             if stored.blocks is not None:
-                metadata += stored.blocks.blocks
+                count = stored.blocks.blocks
+                metadata += count + most_tree_blocks([(0, count)], LITERAL - room)
         if isinstance(inode, File):
             content = inode.content
             pieces = content.pieces
