@@ -25,6 +25,8 @@ DOCKERFILE_KEYS: Final = ("context", "target", "build_args", "builder", "secrets
 # Builders hand both on as `id=ID,src=PATH` and `KEY=VALUE`.
 SecretId = Annotated[str, Form(r"[A-Za-z0-9_.-]+", "an id of letters, digits, _, . and -")]
 ArgName = Annotated[str, Form(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an ARG")]
+# Most builders are programs, whose arguments can't hold NUL (execve(2)).
+WithoutNul = Annotated[str, Form(r"[^\x00]*", "without NUL bytes")]
 
 _CLOSED: Final[JsonDict] = {"additionalProperties": False}
 """pydantic writes the form of keys as patternProperties, which lets every other key through."""
@@ -40,9 +42,9 @@ class ImageSourceTable(Options):
     """A Dockerfile to build the image from. Excludes `image`."""
     context: str | None = None
     """With `dockerfile`: the folder it may copy from. Default: the Dockerfile's own."""
-    target: str | None = None
+    target: WithoutNul | None = None
     """With `dockerfile`: the stage to stop at. Default, and when empty: the last one."""
-    build_args: dict[ArgName, str] = Field(default_factory=dict, json_schema_extra=_CLOSED)
+    build_args: dict[ArgName, WithoutNul] = Field(default_factory=dict, json_schema_extra=_CLOSED)
     """With `dockerfile`: values for its ARGs."""
     builder: Annotated[str, Field(min_length=1)] | None = None
     """With `dockerfile`: who builds it: `microvm`, `docker`, `buildah`, `buildkit`. Default: what FLEDGE_BUILDKIT_MODE
@@ -88,7 +90,7 @@ class ImageSourceTable(Options):
         if self.image is not None:
             return name_of_image(self.image)
         if self.dockerfile is not None:
-            return (base_dir / self.dockerfile).resolve().parent.name or None
+            return _normal(base_dir / self.dockerfile).parent.name or None
         return None
 
     def request(self, plan: BuildPlan, environ: Mapping[str, str]) -> ImageRequest | DockerfileRequest | None:
