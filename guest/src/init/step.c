@@ -290,7 +290,7 @@ static void release(const char *device)
 
     for (unsigned waited = 0; waited < RELEASE_MILLISECONDS; waited++) {
         // block devices: EBUSY while a filesystem has it
-        int fd = open(device, O_RDWR | O_EXCL | O_CLOEXEC);
+        int fd = open(device, O_RDONLY | O_EXCL | O_CLOEXEC);
         if (fd >= 0) {
             close(fd);
             return;
