@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Final, cast
 
 from fledge import drivers, manifest
-from fledge.errors import BuildError
+from fledge.errors import BuildError, FledgeError
 from fledge.image.access import ImageNotFoundError
 from fledge.plan import Choice
 from fledge.sources import AgentRequest, DockerfileRequest, ImageRequest, ImageSource
@@ -43,13 +43,21 @@ class Fetcher:
             return [self._settled(request) for request in requests]
 
     def fetch_all(self, requests: Sequence[Request]) -> list[Source]:
-        """All settled requests side by side, in their order; the first failure ends the build."""
+        """All settled requests side by side, in their order.
+
+        A failure is told at once, and raised when the others have ended: no thread outlives this, and the next build has
+        what they fetched.
+        """
         with ThreadPoolExecutor(max(1, len(requests)), thread_name_prefix="fledge-fetch") as pool:
             futures = [pool.submit(self.fetch, request) for request in requests]
             if wait(futures, timeout=_QUICK).not_done:
                 # The threads wait for the network or are in C: what is to be imported later can be imported now.
                 self._plugins.filesystem.import_ahead()
                 manifest.validator()
+                done, going = wait(futures, return_when=FIRST_EXCEPTION)
+                for error in (future.exception() for future in done if going):
+                    if isinstance(error, FledgeError):
+                        self._context.progress.warning(f"{error.message}; what else is fetched is still waited for")
             return [future.result() for future in futures]
 
     def fetch(self, request: Request) -> Source:
