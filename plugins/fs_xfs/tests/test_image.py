@@ -29,21 +29,6 @@ BLOCK = 4096
 SMALLEST = 300 * MIB
 
 
-def written(image: Path) -> list[tuple[int, bytes]]:
-    """All that is not a hole: most of an image is one."""
-    parts = []
-    with open(image, "rb") as file:
-        at, size = 0, os.fstat(file.fileno()).st_size
-        while at < size:
-            try:
-                start = os.lseek(file.fileno(), at, os.SEEK_DATA)
-            except OSError:
-                break
-            at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
-            parts.append((start, os.pread(file.fileno(), at - start, start)))
-    return [*parts, (size, b"")]
-
-
 def db(image: Path, *commands: str) -> str:
     """What xfs_db prints."""
     options = [word for command in commands for word in ("-c", command)]
@@ -191,24 +176,32 @@ def test_xfs_db_reads_it(pack: Pack, hard: Make) -> None:
     assert set(re.findall(r"= (.*)", times)) == {"5"}
 
 
-HEADERS = ("superblock", "agf", "agi", "agfl")
-ROOTS = ("bnobt", "cntbt", "inobt", "finobt", "refcountbt")
-FILES = {
-    "a folder of one block": ("/names", "u3.bmx[0].startblock", 0),
-    "entries": ("/many", "u3.bmx[0].startblock", 3),
-    "node": ("/many", "u3.bmx[1].startblock", 0),
-    "leaf": ("/many", "u3.bmx[1].startblock", 1),
-    "free index": ("/many", "u3.bmx[2].startblock", 0),
-    "extents": ("/holes/many", "u3.bmbt.ptrs[1]", 0),
-    "attributes": ("/remote", "a.bmx[0].startblock", 0),
-    "value": ("/remote", "a.bmx[0].startblock", 2),
-    "symlink": ("/links/s1023", "u3.bmx[0].startblock", 0),
+PLACES = {
+    "superblock": (0, 224),
+    "agf": (512, 216),
+    "agi": (1024, 312),
+    "agfl": (1536, 32),
+    **{root: (at * BLOCK, 52) for at, root in enumerate(("bnobt", "cntbt", "inobt", "finobt", "refcountbt"), 1)},
+    "inode": (16 * BLOCK + 3 * 512, 100),
 }
+"""Where a structure stands, and where its checksum is in it."""
+FILES = {
+    "a folder of one block": ("/names", "u3.bmx[0].startblock", 0, 4),
+    "entries": ("/many", "u3.bmx[0].startblock", 3, 4),
+    "node": ("/many", "u3.bmx[1].startblock", 0, 12),
+    "leaf": ("/many", "u3.bmx[1].startblock", 1, 12),
+    "free index": ("/many", "u3.bmx[2].startblock", 0, 4),
+    "extents": ("/holes/many", "u3.bmbt.ptrs[1]", 0, 64),
+    "attributes": ("/remote", "a.bmx[0].startblock", 0, 12),
+    "value": ("/remote", "a.bmx[0].startblock", 2, 12),
+    "symlink": ("/links/s1023", "u3.bmx[0].startblock", 0, 12),
+}
+"""A path, xfs_db's field with the block, how many blocks behind it, and where the checksum is."""
 
 
-@pytest.mark.parametrize("place", [*HEADERS, *ROOTS, "inode", *FILES])
-def test_every_checksum_is_one_that_xfs_repair_checks(pack: Pack, fsck: Fsck, hard: Make, place: str) -> None:
-    """Proves the oracle: one wrong bit anywhere in the metadata is found."""
+@pytest.mark.parametrize("place", [*PLACES, *FILES])
+def test_every_checksum_is_checked(pack: Pack, fsck: Fsck, hard: Make, place: str) -> None:
+    """Proves the oracles: one wrong bit in any checksum is found."""
     tree = hard()
     holes = tree.root.entries[b"holes"]
     assert isinstance(holes, Directory)
@@ -217,22 +210,23 @@ def test_every_checksum_is_one_that_xfs_repair_checks(pack: Pack, fsck: Fsck, ha
     tree.root.entries[b"remote"] = File(EMPTY, 0o644, xattrs={b"user.remote": data(6000)})
     image = pack(tree)
     fsck(image)
-    if place in HEADERS:
-        at = HEADERS.index(place) * 512
-    elif place in ROOTS:
-        at = (1 + ROOTS.index(place)) * BLOCK
-    elif place == "inode":
-        at = 16 * BLOCK + 3 * 512
+    if place in PLACES:
+        at = sum(PLACES[place])
     else:
-        path, field, behind = FILES[place]
+        path, field, behind, checksum = FILES[place]
         block = re.findall(r"(?:= |:)(\d+)\b", db(image, f"path {path}", f"p {field}"), re.MULTILINE)[-1]
-        at = (int(block) + behind) * BLOCK  # In the first group, where both ways to count blocks are the same.
+        # In the first group, where both ways to count blocks are the same.
+        at = (int(block) + behind) * BLOCK + checksum
     with open(image, "r+b") as file:
-        file.seek(at + 20)
+        file.seek(at)
         old = file.read(1)
-        file.seek(at + 20)
+        file.seek(at)
         file.write(bytes((old[0] ^ 0x10,)))
-    assert run(need_tool("xfs_repair", "xfsprogs"), "-n", "-f", image, check=False).returncode != 0
+    if place == "attributes":  # Which xfs_repair reads without a look at the checksum.
+        with mounted(image, "xfs") as folder, pytest.raises(OSError, match="Bad message|needs cleaning"):
+            os.getxattr(folder / "remote", "user.remote")
+    else:
+        assert run(need_tool("xfs_repair", "xfsprogs"), "-n", "-f", image, check=False).returncode != 0
 
 
 def test_the_comparison_sees_a_changed_inode(pack: Pack, hard: Make, shown: Shown) -> None:
