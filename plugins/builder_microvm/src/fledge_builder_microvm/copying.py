@@ -62,9 +62,9 @@ def find_sources(origin: Origin, source: str) -> list[Found]:
     Raises BuildError when it is not there; a pattern that nothing matches gives an empty list.
     """
     path = guest_path(source)
-    if not has_magic(source):
+    fixed = next((at for at, part in enumerate(path.parts) if has_magic(os.fsdecode(part))), None)
+    if fixed is None:
         return [_found(origin, path, source)]
-    fixed = next(at for at, part in enumerate(path.parts) if has_magic(os.fsdecode(part)))
     top = _found(origin, GuestPath(path.parts[:fixed]), source)
     try:
         matches = list(_matching(top.inode, path.parts[:fixed], path.parts[fixed:]))

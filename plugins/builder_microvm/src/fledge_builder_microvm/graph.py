@@ -10,6 +10,7 @@ from fledge.errors import BuildError
 from fledge.values import Platform
 
 from fledge_builder_microvm import instructions as ins
+from fledge_builder_microvm.digits import whole_number
 from fledge_builder_microvm.places import telling
 from fledge_builder_microvm.words import Words
 
@@ -61,8 +62,8 @@ class Graph:
         for stage in reversed(self.stages):
             if stage.start.name == lowered:
                 return stage
-        known = name.isascii() and name.isdigit() and int(name) < len(self.stages)
-        return self.stages[int(name)] if known else None
+        index = whole_number(name, len(self.stages) - 1)
+        return None if index is None else self.stages[index]
 
     def target(self, name: str | None, dockerfile: str) -> Stage:
         """The stage to build; None: the last one. Raises BuildError."""

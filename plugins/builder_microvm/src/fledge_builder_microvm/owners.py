@@ -9,6 +9,8 @@ from fledge.tree.inode import File
 from fledge.tree.tree import Tree
 from fledge.values import GuestPath
 
+from fledge_builder_microvm.digits import whole_number
+
 _MAX_ID: Final = (1 << 32) - 2
 """-1 means "leave it as it is" to chown(2)."""
 _MAX_TABLE: Final = 1 << 20
@@ -45,11 +47,10 @@ def find_owner(owner: str, tree: Tree) -> tuple[int, int]:
 
 def owner_number(text: str) -> int | None:
     """None for what is no number. Raises BuildError for one that no owner can have."""
-    if not (text.isascii() and text.isdigit()):
-        return None
-    if len(text) > 10 or int(text) > _MAX_ID:
+    number = whole_number(text, _MAX_ID)
+    if number is None and text.isascii() and text.isdigit():
         raise BuildError(f"{text} is not an owner; 0 to {_MAX_ID} are allowed")
-    return int(text)
+    return number
 
 
 def _row(tree: Tree, path: GuestPath, name: str) -> list[str] | None:

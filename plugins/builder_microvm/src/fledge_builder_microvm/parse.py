@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 from fledge.errors import BuildError
 
 from fledge_builder_microvm import instructions as ins
+from fledge_builder_microvm.digits import whole_number
 from fledge_builder_microvm.lines import Line, Lines, heredoc_start, read_lines
 from fledge_builder_microvm.words import UnfinishedError, Words
 
@@ -26,6 +27,9 @@ _HEALTH_DURATIONS: Final = {
     "start-interval": "StartInterval",
 }
 _LEAST_DURATION: Final = 10**6
+_MOST_DURATION: Final = (1 << 63) - 1
+"""Go's, 292 years."""
+_MOST_RETRIES: Final = (1 << 31) - 1
 
 Flags = Mapping[str, Sequence[str]]
 
@@ -122,7 +126,7 @@ class _Parser:
             return None
         try:
             value = json.loads(self._rest)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         if not isinstance(value, list):
             return None
@@ -239,7 +243,11 @@ class _Parser:
         import csv
 
         keys: dict[str, str] = {}
-        for field in next(csv.reader([text])):
+        try:
+            fields = next(csv.reader([text]))
+        except csv.Error as error:
+            self._fail(f"--mount={text!r} is not comma-separated: {error}")
+        for field in fields:
             name, equals, value = field.partition("=")
             keys[name.strip().lower()] = value if equals else "true"
         return keys
@@ -287,16 +295,20 @@ class _Parser:
             if name != "retries"
         }
         retries = _one(flags, "retries")
-        if retries is not None and not (retries.isascii() and retries.isdigit() and int(retries) < 1 << 31):
-            self._fail(f"--retries={retries} is not a number")
-        return ins.Healthcheck(*self._common(), self._command(), durations, None if retries is None else int(retries))
+        number = None if retries is None else whole_number(retries, _MOST_RETRIES)
+        if retries is not None and number is None:
+            self._fail(f"--retries={retries} is not a number up to {_MOST_RETRIES}")
+        return ins.Healthcheck(*self._common(), self._command(), durations, number)
 
     def _duration(self, name: str, text: str) -> int:
         """Nanoseconds of a duration as Go writes it: 1m30s."""
         parts = _DURATION.findall(text)
         if text != "0" and "".join(number + unit for number, unit in parts) != text:
             self._fail(f"--{name}={text} is not a duration such as 30s or 1m30s")
-        value = round(sum(float(number) * _UNITS[unit] for number, unit in parts))
+        exact = sum(float(number) * _UNITS[unit] for number, unit in parts)
+        if exact > _MOST_DURATION:
+            self._fail(f"--{name}={text} is more than 292 years")
+        value = round(exact)
         if 0 < value < _LEAST_DURATION:
             self._fail(f"--{name}={text}; at least 1ms, or 0 for the default")
         return value

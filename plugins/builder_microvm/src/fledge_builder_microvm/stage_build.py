@@ -15,6 +15,7 @@ from fledge_builder_microvm import instructions as ins
 from fledge_builder_microvm.changes import Change
 from fledge_builder_microvm.copy_step import CopyStep
 from fledge_builder_microvm.copying import guest_path
+from fledge_builder_microvm.digits import whole_number
 from fledge_builder_microvm.edit import Edit
 from fledge_builder_microvm.layer_writer import write_layer
 from fledge_builder_microvm.owners import find_owner
@@ -215,8 +216,7 @@ class StageBuilder:
         self._log(instruction)
         signal = self._expand(instruction.signal)
         name = signal.upper().removeprefix("SIG")
-        known = name.isascii() and name.isdigit() and 1 <= int(name) <= _LAST_SIGNAL
-        if not (known or f"SIG{name}" in Signals.__members__ or _REALTIME.fullmatch(name)):
+        if not (whole_number(name, _LAST_SIGNAL) or f"SIG{name}" in Signals.__members__ or _REALTIME.fullmatch(name)):
             raise BuildError(f"{signal!r} is not a signal such as SIGTERM or 9")
         self._config.run["StopSignal"] = signal
 

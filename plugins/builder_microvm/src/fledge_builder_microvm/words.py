@@ -12,6 +12,10 @@ from typing import Final, NoReturn
 
 _NAME: Final = re.compile(r"[0-9]+|[@*#?$!-]|[^\W\d]\w*")
 _BAD_START: Final = ("{", "}", ":")
+_DEEPEST: Final = 100
+"""Substitutions in one another: each takes some of Python's stack."""
+_EXCERPT: Final = 200
+"""Characters of a text in a message."""
 
 
 class UnfinishedError(ValueError):
@@ -58,7 +62,7 @@ class Words:
                 start = None
             at += 1
         if quote:
-            raise UnfinishedError(f"a {quote} is not closed in {text!r}")
+            raise UnfinishedError(f"a {quote} is not closed in {_excerpt(text)!r}")
         return [*found, text[start:]] if start is not None else found
 
 
@@ -99,6 +103,7 @@ class _Expansion:
         self._at = 0
         self._escape = escape
         self._variables = variables
+        self._depth = 0
 
     def all(self) -> _Pieces:
         return self._until("")
@@ -157,6 +162,15 @@ class _Expansion:
             name = self._name()
             return self._variables.get(name, "") if name else "$"
         self._next()
+        self._depth += 1
+        value = self._substituted()
+        self._depth -= 1
+        return value
+
+    def _substituted(self) -> str:
+        """What stands for `${...}`; the brace has been read."""
+        if self._depth > _DEEPEST:
+            self._fail(f"more than {_DEEPEST} substitutions in one another")
         if self._peek() in _BAD_START:
             self._fail("bad substitution")
         name = self._name()
@@ -209,7 +223,11 @@ class _Expansion:
         return pattern.sub(lambda _: replacement, value, count=0 if every else 1)
 
     def _fail(self, what: str) -> NoReturn:
-        raise UnfinishedError(f"{what} in {self._text!r}")
+        raise UnfinishedError(f"{what} in {_excerpt(self._text)!r}")
+
+
+def _excerpt(text: str) -> str:
+    return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}..."
 
 
 def _shell_pattern(text: str, escape: str) -> re.Pattern[str]:
