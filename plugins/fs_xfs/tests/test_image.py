@@ -223,7 +223,7 @@ def test_every_checksum_is_checked(pack: Pack, fsck: Fsck, hard: Make, place: st
         file.seek(at)
         file.write(bytes((old[0] ^ 0x10,)))
     if place == "attributes":  # Which xfs_repair reads without a look at the checksum.
-        with mounted(image, "xfs") as folder, pytest.raises(OSError, match="Bad message|needs cleaning"):
+        with mounted(image, "xfs") as folder, pytest.raises(OSError, match=r"Bad message|needs cleaning"):
             os.getxattr(folder / "remote", "user.remote")
     else:
         assert run(need_tool("xfs_repair", "xfsprogs"), "-n", "-f", image, check=False).returncode != 0

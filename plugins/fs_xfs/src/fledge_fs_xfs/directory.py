@@ -24,6 +24,7 @@ from fledge_fs_xfs.format import (
     DIR_DATA_MAGIC,
     DIR_DATA_OFFSET,
     DIR_ENTRY,
+    DIR_ENTRY_EXTRA,
     DIR_FREE_COUNT,
     DIR_FREE_HEADER,
     DIR_FREE_MAGIC,
@@ -52,15 +53,17 @@ _FREE_BASE = 2 * DIR_SPACE >> BLOCK_BITS
 _MAX_BLOCKS = _LEAF_BASE
 _ROOM = BLOCK - DIR_DATA_HEADER
 _BESTS_PER_BLOCK = (BLOCK - DIR_FREE_HEADER) // 2
+_UP = DIR_ENTRY_EXTRA + 7
+"""An entry whose name has `length` bytes takes `(length + _UP) & ~7`; in place, as it is asked for every name."""
 _LEAF_ENTRIES = (BLOCK - DIR_LEAF_HEADER) // DIR_LEAF_ENTRY.size
 _TAG = struct.Struct(">H")
 _TYPES = 8
-_ENTRY_ENDS = [bytes((kind,)) + bytes(-(length + 12) % 8) for kind in range(_TYPES) for length in range(8)]
+_ENTRY_ENDS = [bytes((kind,)) + bytes(-(length + DIR_ENTRY_EXTRA) % 8) for kind in range(_TYPES) for length in range(8)]
 """What stands between name and tag, by file type and the length's last three bits."""
 
 
 class Shape(NamedTuple):
-    """What a directory takes beyond its inode; all zero when it takes nothing."""
+    """What a directory takes in blocks of its own: one at least."""
 
     data: int
     leaves: int
@@ -83,24 +86,19 @@ class Shape(NamedTuple):
 ONE_BLOCK = Shape(1, 0, 0, 0)
 
 
-def entry_size(length: int) -> int:
-    """Bytes of an entry whose name has so many."""
-    return (length + 19) & ~7
-
-
 def measure(lengths: Sequence[int]) -> Shape:
     """What the names of these lengths take in blocks, `.` and `..` not among them.
 
     Raises OverflowError when the entries take 32 GiB.
     """
     count = len(lengths) + 2
-    total = sum([(length + 19) & ~7 for length in lengths])
+    total = sum([(length + _UP) & ~7 for length in lengths])
     if DIR_DATA_OFFSET + total + count * DIR_LEAF_ENTRY.size + DIR_BLOCK_TAIL.size <= BLOCK:
         return ONE_BLOCK
     data = 1
     room = BLOCK - DIR_DATA_OFFSET
     for length in lengths:
-        size = (length + 19) & ~7
+        size = (length + _UP) & ~7
         if size > room:
             data += 1
             room = _ROOM
@@ -121,7 +119,7 @@ def list_inside(entries: Sequence[Entry], parent: int) -> bytes:
     for name, ino, kind in entries:
         length = len(name)
         parts += (head(length, offset), name, (kind << 32 | ino).to_bytes(5, "big"))
-        offset += (length + 19) & ~7
+        offset += (length + _UP) & ~7
     return b"".join(parts)
 
 
@@ -167,7 +165,7 @@ def _fill(entries: Sequence[Entry]) -> tuple[list[bytes], list[int]]:
     head, tag = DIR_ENTRY.pack, _TAG.pack
     for name, ino, kind in entries:
         length = len(name)
-        size = (length + 19) & ~7
+        size = (length + _UP) & ~7
         if at + size > BLOCK:
             bodies.append(b"".join(parts))
             parts = []
