@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+from bisect import bisect_left
 from collections.abc import Callable
 from pathlib import Path
 
@@ -318,6 +319,53 @@ def test_large_images(tmp_path: Path, check: Check, gib: float) -> None:
         assert gib * GIB <= status.f_bavail * status.f_frsize <= gib * GIB + 4 * GIB
         (folder / "new").write_bytes(b"n" * MIB)
     check(target.path)
+
+
+def test_case_087_the_largest_image(tmp_path: Path, check: Check) -> None:
+    found = survey(tree_with({b"f": File(Content.of(data(5000)), 0o644)}))
+    target = ArtifactFile(tmp_path / "large.img")
+
+    def is_refused(mib: int) -> bool:
+        try:
+            Writer(target, found, mib * MIB, Progress())
+        except BuildError:
+            return True
+        return False
+
+    most = bisect_left(range(16 * MIB), True, key=is_refused) - 1
+    size = Writer(target, found, most * MIB, Progress()).write()
+    assert space.LARGEST - GIB < size <= space.LARGEST
+    os.ftruncate(target.fileno(), size)
+    target.commit()
+    check(target.path)
+
+
+TREES: dict[str, Callable[[], dict[bytes, Inode]]] = {
+    "inline": lambda: {b"%05d" % i: File(Content.of(bytes(MAX_INLINE)), 0o644) for i in range(5000)},
+    "names": lambda: {b"%0255d" % i: File(EMPTY, 0o644) for i in range(9000)},
+    "links": lambda: {b"%05d" % i + b"l" * 250: inode for inode in [File(EMPTY, 0o644)] for i in range(9000)},
+    "symlinks": lambda: {b"%05d" % i: Symlink(b"t" * 4095) for i in range(3000)},
+    "xattrs": lambda: {
+        b"%04d" % i: File(EMPTY, 0o644, xattrs={b"user.x": b"v" * 8200, b"user.y": b"v" * 10}) for i in range(1000)
+    },
+    "extents": lambda: {b"f": File(sparse(1 << 30, *((i << 15, b"x") for i in range(1 << 15))), 0o644)},
+}
+
+
+@pytest.mark.parametrize("entries", TREES.values(), ids=TREES)
+def test_the_trees_end_before_a_mirror_that_is_far_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entries: Callable[[], dict[bytes, Inode]]
+) -> None:
+    """The mirror is moved: else it would take millions of inodes to get there."""
+    monkeypatch.setattr("fledge_fs_btrfs.survey._SMALL_TREES", 256 << 10)
+    found = survey(tree_with(entries()))
+    start = space.data_end(found.sectors * SECTOR, MIB, found.metadata)
+    monkeypatch.setattr(space, "MIRRORS", (*space.MIRRORS[:2], start + found.metadata))
+    assert space.data_end(found.sectors * SECTOR, MIB, found.metadata) == start
+    target = ArtifactFile(tmp_path / "t.img")
+    Writer(target, found, MIB, Progress()).write()
+    target.discard()
+    assert space.data_end(found.sectors * SECTOR, MIB, found.metadata + 1) == start + found.metadata + MIB
 
 
 def test_data_stand_before_and_behind_the_mirror_at_256_gib(

@@ -36,12 +36,10 @@ GROUP = GIB
 """The largest data chunk that the kernel makes, but on large disks."""
 SMALLEST = 109 * MIB
 """What mkfs.btrfs asks of a disk at least."""
-LARGEST = 16 << 40
+LARGEST = (16 << 40) - 4096
 """Bytes of an image: what a file on ext4 can have."""
 
 _MOST_SECTORS = MAX_EXTENT // SECTOR
-_METADATA_REACH = 4 * GIB
-"""The metadata of six million inodes: so far no mirror of the superblock may come behind their start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +57,26 @@ class BlockGroup:
         return self.start + self.length
 
 
-def data_end(content: int, free: int) -> int:
-    """Where the data groups end that hold `content` and have `free` bytes left. Raises BuildError for too many."""
+def data_end(content: int, free: int, metadata: int) -> int:
+    """Where the data groups end that hold `content` and have `free` bytes left.
+
+    `metadata`: bytes that the trees take at most; no mirror of the superblock comes between them. Raises BuildError for
+    an image that may become too large.
+    """
     end = DATA_START + content + free
     for mirror in MIRRORS[1:]:
         if mirror < end:
             end += STRIPE
     end = _round_up(end, MIB)
     for mirror in MIRRORS[1:]:
-        if mirror - _METADATA_REACH < end <= mirror:
+        if mirror - metadata < end <= mirror:
             end = mirror + MIB
-    if end >= LARGEST:
-        raise BuildError(f"the btrfs image would have more than {end} bytes; at most {LARGEST} are possible")
+    size = end + metadata_length(metadata, free)
+    if size > LARGEST:
+        raise BuildError(
+            f"the btrfs image may need {size} bytes; at most {LARGEST} are possible",
+            hint=f"{content} bytes are content, {free} are free space: see size_buffer_mb",
+        )
     return end
 
 

@@ -15,18 +15,22 @@ from fledge.values import show_path
 from fledge_fs_btrfs import links, xattrs
 from fledge_fs_btrfs.checksum import name_hash
 from fledge_fs_btrfs.format import (
+    CHECKSUM,
     ENTRY,
     ENTRY_TYPES,
     FIRST_INDEX,
     FIRST_INO,
     GENERATION,
     INODE_ITEM,
+    ITEM,
+    KIB,
     MAX_FILE,
     MAX_INLINE,
     MAX_ITEM,
     MAX_LINKS,
     MAX_NAME,
     MAX_SYMLINK,
+    MIB,
     SECTOR,
     SECTOR_BITS,
 )
@@ -35,6 +39,16 @@ _METADATA = struct.Struct("<IIIQQQI")
 """What the UUIDs are derived from, besides entries, xattrs and targets, which each follow how long they are or how many:
 mode uid gid mtime size-or-device sectors xattrs"""
 _LOW = (1 << 64) - 1
+
+# Bytes of the trees at most.
+_PER_NAME = KIB
+"""An INODE_EXTREF, a DIR_ITEM and a DIR_INDEX with the name in each."""
+_PER_INODE = 256
+"""An INODE_ITEM, and what stands before inline data."""
+_PER_EXTENT = 256
+"""An EXTENT_DATA, an EXTENT_ITEM, and the head of an EXTENT_CSUM_ITEM."""
+_SMALL_TREES = 64 * MIB
+"""The chunks and groups of 16 TiB."""
 
 
 @dataclass(slots=True)
@@ -61,6 +75,8 @@ class Survey:
     xattrs: dict[int, list[xattrs.Item]] = field(default_factory=dict)
     sectors: int = 0
     """Of all contents."""
+    metadata: int = 0
+    """Bytes that the trees take at most."""
     digest: bytes = b""
     """sha256 over all names and metadata."""
 
@@ -136,11 +152,12 @@ def _references(tree: Tree, inode: Inode, names: list[links.Name]) -> list[links
 
 
 def _measure(tree: Tree, found: Survey) -> bytes:
-    """Counts sectors, encodes xattrs, checks limits. Returns all metadata of the inodes in a row."""
+    """Counts sectors and bytes of metadata, encodes xattrs, checks limits. Returns all metadata of the inodes in a row."""
     described: list[bytes] = []
     known: dict[tuple[tuple[bytes, bytes], ...], list[xattrs.Item]] = {}
     pack = _METADATA.pack
     total = 0
+    metadata = sum(len(folder.entries) for folder in found.folders.values()) * _PER_NAME
     for ino, inode in enumerate(found.inodes, FIRST_INO):
         sectors = size = 0
         text = b""
@@ -153,9 +170,14 @@ def _measure(tree: Tree, found: Survey) -> bytes:
             if size > MAX_INLINE:
                 if len(pieces) == 1 and pieces[0].length == size:
                     sectors = (size + SECTOR - 1) >> SECTOR_BITS
+                    metadata += _PER_EXTENT
                 else:
-                    sectors = sum(count for _, count in data_runs(content, SECTOR_BITS))
+                    runs = data_runs(content, SECTOR_BITS)
+                    sectors = sum(count for _, count in runs)
+                    metadata += _PER_EXTENT * len(runs)
                 total += sectors
+            else:
+                metadata += size
         elif isinstance(inode, Symlink):
             size = len(inode.target)
             if size > MAX_SYMLINK:
@@ -173,8 +195,12 @@ def _measure(tree: Tree, found: Survey) -> bytes:
                     raise BuildError(f"{tree.path_of(inode)}: {unfit}") from None
             found.xattrs[ino] = items
             text += b"".join([data for _, data in items])
+            metadata += ITEM.size * len(items)
+        metadata += _PER_INODE + len(text)
         described.append(
             pack(inode.mode, inode.uid, inode.gid, inode.mtime & _LOW, size, sectors, len(inode.xattrs)) + text
         )
     found.sectors = total
+    # Two leaves in a row hold more than one can: three times the items leave room for the nodes, too.
+    found.metadata = 3 * (metadata + total * CHECKSUM.size) + _SMALL_TREES
     return b"".join(described)

@@ -60,7 +60,7 @@ class Writer:
         self._free = free
         self._progress = progress
         self._identity = _identity(found.digest)
-        self._metadata_start = data_end(found.sectors << SECTOR_BITS, free)
+        self._metadata_start = data_end(found.sectors << SECTOR_BITS, free, found.metadata)
         self._space = DataSpace(self._metadata_start)
 
     def write(self, *, preallocate: bool = False) -> int:
