@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import copy
 import json
+import posixpath
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
 from fledge.image.config import ImageConfig
+from fledge.image.fields import Fields, load_object
 from fledge.values import Platform
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """What BuildKit gives an image that has no PATH."""
 DEFAULT_SHELL: Final = ("/bin/sh", "-c")
+_LISTS: Final = ("Cmd", "Entrypoint", "Env", "OnBuild", "Shell")
+_OBJECTS: Final = ("ExposedPorts", "Labels", "Volumes")
 _SECOND: Final = 10**9
 
 
@@ -38,10 +42,12 @@ class ConfigDraft:
 
     @classmethod
     def of(cls, base: ImageConfig) -> Self:
-        """For a stage that is based on an image."""
+        """For a stage that is based on an image. Raises BuildError where what instructions add to is something else."""
+        fields = load_object(base.raw, "the image's config")
         document = json.loads(base.raw)
-        document["config"] = dict(document.get("config") or {})
-        document["history"] = list(document.get("history") or [])
+        document["config"] = _checked(fields.object("config") or Fields({}, fields.where), document.get("config") or {})
+        fields.objects("history")
+        document["history"] = document.get("history") or []
         document.setdefault("architecture", base.platform.architecture)
         document.setdefault("os", base.platform.os)
         # What is about the container in which another build made its last step.
@@ -133,6 +139,15 @@ class ConfigDraft:
         document["rootfs"] = {"type": "layers", "diff_ids": list(diff_ids)}
         text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return text.encode("utf-8", "surrogateescape")
+
+
+def _checked(fields: Fields, run: dict[str, Any]) -> dict[str, Any]:
+    """`run`, whose `fields` these are, with lists where Docker takes a lone string, too, and an absolute WorkingDir."""
+    for key in _OBJECTS:
+        fields.object(key)
+    workdir = fields.text("WorkingDir")
+    lists = {key: list(fields.texts(key)) for key in _LISTS if key in fields}
+    return {**run, **lists, **({} if workdir is None else {"WorkingDir": posixpath.join("/", workdir)})}
 
 
 def moment(nanoseconds: int) -> str:

@@ -237,6 +237,38 @@ class TestBases:
         assert built.paths == ["x", "x/data", "x/passwd"]
 
 
+@pytest.mark.parametrize(
+    ("config", "more", "message"),
+    [
+        ({"OnBuild": 5}, {}, "config: OnBuild: a list of strings is expected, not a number"),
+        ({"OnBuild": [5]}, {}, "config: OnBuild: a string is expected, not a number"),
+        ({"Shell": 5}, {}, "config: Shell: a list of strings is expected, not a number"),
+        ({"Labels": ["a"]}, {}, "config: Labels: an object is expected, not a list"),
+        ({"Volumes": ["a"]}, {}, "config: Volumes: an object is expected, not a list"),
+        ({}, {"history": 5}, "history: a list is expected, not a number"),
+        ({}, {"history": [5]}, "history\\[0\\]: an object is expected, not a number"),
+    ],
+)
+def test_a_base_whose_config_is_malformed(
+    project: Project, config: dict[str, object], more: dict[str, object], message: str
+) -> None:
+    blobs = Blobs()
+    blobs.layout(project.folder / "layout", {"x": blobs.image(tar({}), config=config, **more)})
+    with pytest.raises(BuildError, match=f"^Dockerfile:1: FROM: the image's config: {message}"):
+        project.build("FROM oci:layout:x\nLABEL a=b\nVOLUME /b\n")
+
+
+def test_what_docker_takes_in_a_base_too(project: Project) -> None:
+    blobs = Blobs()
+    config = {"Shell": "sh", "Env": "A=1", "WorkingDir": "app", "Labels": None, "OnBuild": "LABEL b=$A"}
+    blobs.layout(project.folder / "layout", {"x": blobs.image(tar({}), config=config, history=None)})
+    built = project.build("FROM oci:layout:x\nCMD a\nWORKDIR b\n")
+    assert built.config == {
+        "Cmd": ["sh", "a"], "Env": ["A=1", f"PATH={PATH}"], "Labels": {"b": "1"}, "Shell": ["sh"], "WorkingDir": "/app/b",
+    }  # fmt: skip
+    assert len(built.document["history"]) == 3
+
+
 def test_the_image_source(project: Project) -> None:
     project.write("a")
     built = project.build("FROM scratch\nCOPY a /\nENV b=1\n")
