@@ -15,7 +15,7 @@ from typing import Final, Self
 from fledge.atomic import PartFile, remove_dead, sync_folder
 from fledge.errors import BuildError, UsageError
 from fledge.following_hash import FollowingHash
-from fledge.tree.content import Source
+from fledge.tree.content import Source, Views
 from fledge.values import Digest
 
 IOV_MAX: Final = 1024
@@ -68,42 +68,30 @@ class ImageFile:
         Gathers many small runs into one pwritev(2), straight from the mapped layers.
         """
         buffers: list[bytes | memoryview] = []
-        held: list[Copy] = []
+        views = Views()
         begin = at = size = 0
-        for run in runs:
-            offset, source, start, length = run
+        for offset, source, start, length in runs:
             while length:
                 gap = offset - at
                 if buffers and (len(buffers) + 2 > IOV_MAX or size >= _BATCH or not 0 <= gap < _GAP):
-                    self._flush(begin, buffers, held)
-                    buffers, held, size = [], [], 0
+                    self.writev(begin, buffers)
+                    views.release()
+                    buffers, size = [], 0
                 if not buffers:
                     begin = offset
                 elif gap:
                     buffers.append(_ZEROS[:gap])
                     size += gap
                 step = min(length, _BATCH)
-                buffers.append(source.view(start, step))
-                held.append((offset, source, start, step))
+                buffers.append(views.view(source, start, step))
                 size += step
                 offset += step
                 start += step
                 length -= step
                 at = offset
         if buffers:
-            self._flush(begin, buffers, held)
-
-    def _flush(self, begin: int, buffers: Sequence[bytes | memoryview], held: Sequence[Copy]) -> None:
-        self.writev(begin, buffers)
-        spans: dict[int, tuple[Source, int, int]] = {}
-        for _, source, start, length in held:
-            known = spans.get(id(source))
-            if known is None:
-                spans[id(source)] = (source, start, start + length)
-            else:
-                spans[id(source)] = (source, min(known[1], start), max(known[2], start + length))
-        for source, first, last in spans.values():
-            source.release(first, last - first)
+            self.writev(begin, buffers)
+            views.release()
 
     def settled(self, end: int) -> None:
         """A promise that no byte before `end` will change any more."""

@@ -35,6 +35,31 @@ class Source(Protocol):
         """A promise that these bytes are not needed soon: memory stays flat in the image's size."""
 
 
+class Views:
+    """Views of any sources, and what is to be released when none of them is used any more."""
+
+    __slots__ = ("_spans",)
+
+    def __init__(self) -> None:
+        self._spans: dict[int, tuple[Source, int, int]] = {}
+
+    def view(self, source: Source, start: int, length: int) -> memoryview:
+        """As the source's own."""
+        end = start + length
+        known = self._spans.get(id(source))
+        if known is None:
+            self._spans[id(source)] = source, start, end
+        elif start < known[1] or end > known[2]:
+            self._spans[id(source)] = source, min(known[1], start), max(known[2], end)
+        return source.view(start, length)
+
+    def release(self) -> None:
+        """Releases each source from the first to the last byte that was looked at; what lies between is hardly needed."""
+        for source, first, last in self._spans.values():
+            source.release(first, last - first)
+        self._spans.clear()
+
+
 class MemorySource:
     """Bytes that are in memory already."""
 

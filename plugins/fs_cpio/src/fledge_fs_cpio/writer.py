@@ -8,7 +8,7 @@ from typing import Final
 
 from fledge.errors import BuildError
 from fledge.progress import Stage
-from fledge.tree.content import Source
+from fledge.tree.content import Source, Views
 from fledge.tree.inode import Device, Directory, File, Inode, Symlink
 from fledge.tree.tree import Tree
 from fledge.values import NAME_MAX, show_path
@@ -132,8 +132,8 @@ class _Contents:
     def __init__(self, sink: Sink, stage: Stage) -> None:
         self._sink = sink
         self._stage = stage
-        self._held: dict[int, tuple[Source, int, int]] = {}
-        self._size = 0
+        self._views = Views()
+        self._held = 0
 
     def write(self, file: File) -> None:
         """All of the file's bytes, holes as zeros: an archive has none."""
@@ -144,28 +144,21 @@ class _Contents:
                 write(zeros)
             for done in range(0, piece.length, _CHUNK):
                 count = min(_CHUNK, piece.length - done)
-                write(piece.source.view(piece.start + done, count))
-                self._hold(piece.source, piece.start + done, count)
+                self._copy(piece.source, piece.start + done, count)
             at = piece.offset + piece.length
         for zeros in _zeros(file.content.size - at):
             write(zeros)
 
     def release(self) -> None:
         """Gives back what is held."""
-        for source, first, last in self._held.values():
-            source.release(first, last - first)
-        self._held.clear()
-        self._size = 0
+        self._views.release()
+        self._held = 0
 
-    def _hold(self, source: Source, start: int, length: int) -> None:
+    def _copy(self, source: Source, start: int, length: int) -> None:
+        self._sink.write(self._views.view(source, start, length))
         self._stage.advance(length)
-        end = start + length
-        known = self._held.get(id(source))
-        self._held[id(source)] = (
-            (source, start, end) if known is None else (source, min(known[1], start), max(known[2], end))
-        )
-        self._size += length
-        if self._size >= _HELD:
+        self._held += length
+        if self._held >= _HELD:
             self.release()
 
 

@@ -10,13 +10,13 @@ from typing import Final, Protocol
 
 from fledge.progress import Stage
 from fledge.tree.content import Content
+from fledge.workers import ordered
 
 from fledge_fs_squashfs.appender import Appender
 from fledge_fs_squashfs.compress import Codec
 from fledge_fs_squashfs.fingerprint import RECORD, fingerprints
 from fledge_fs_squashfs.format import DATA_RAW, FRAGMENT, INVALID_32
 from fledge_fs_squashfs.parts import ContentReader
-from fledge_fs_squashfs.workers import ordered
 
 _WINDOW_PER_JOB: Final = 6
 _NO_BLOCKS: Final = array("I")

@@ -9,9 +9,9 @@ from struct import Struct
 from typing import Final
 
 from fledge.tree.content import Content
+from fledge.workers import ordered
 
 from fledge_fs_squashfs.parts import ContentReader
-from fledge_fs_squashfs.workers import ordered
 
 RECORD: Final = Struct("<Q32s")
 """Number of a block that is not all zeros, and its sha256."""

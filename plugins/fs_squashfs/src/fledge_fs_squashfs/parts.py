@@ -6,18 +6,15 @@ from bisect import bisect_right
 from operator import attrgetter
 from typing import Final
 
-from fledge.tree.content import Content, Source
+from fledge.tree.content import Content, Views
 
 _OFFSET: Final = attrgetter("offset")
 
 
-class ContentReader:
-    """Reads parts of contents, and in the end gives the sources' memory back."""
+class ContentReader(Views):
+    """Reads parts of contents."""
 
-    __slots__ = ("_spans",)
-
-    def __init__(self) -> None:
-        self._spans: dict[int, tuple[Source, int, int]] = {}
+    __slots__ = ()
 
     def read(self, content: Content, start: int, length: int) -> bytes | memoryview:
         """`length` bytes from `start`, holes as zeros; a view of the source where one piece covers them."""
@@ -27,7 +24,7 @@ class ContentReader:
             piece = pieces[at]
             inside = start - piece.offset
             if inside >= 0 and inside + length <= piece.length:
-                return self._view(piece.source, piece.start + inside, length)
+                return self.view(piece.source, piece.start + inside, length)
         whole = bytearray(length)
         end = start + length
         while at < len(pieces) and pieces[at].offset < end:
@@ -35,22 +32,8 @@ class ContentReader:
             first = max(start, piece.offset)
             last = min(end, piece.offset + piece.length)
             if first < last:
-                whole[first - start : last - start] = self._view(
+                whole[first - start : last - start] = self.view(
                     piece.source, piece.start + first - piece.offset, last - first
                 )
             at += 1
         return bytes(whole)
-
-    def _view(self, source: Source, start: int, length: int) -> memoryview:
-        end = start + length
-        known = self._spans.get(id(source))
-        if known is not None:
-            self._spans[id(source)] = (source, min(known[1], start), max(known[2], end))
-        else:
-            self._spans[id(source)] = (source, start, end)
-        return source.view(start, length)
-
-    def release(self) -> None:
-        """No view is used any more."""
-        for source, first, last in self._spans.values():
-            source.release(first, last - first)
