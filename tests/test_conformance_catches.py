@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import pytest
 from fledge import drivers
-from fledge.testing.conformance import guards
+from fledge.testing.conformance import guards, packing
 from fledge.testing.conformance.filesystem import FilesystemConformance
 from fledge.testing.oracles import need_root
 from fledge.testing.project import site_packages
@@ -245,3 +245,8 @@ def test_a_loop_and_a_bomb_are_ended() -> None:
     with pytest.raises(MemoryError), guards.at_most_memory(1 << 20):
         bytearray(4 << 30)  # More than a long run can have freed: malloc hands that out again.
     assert (signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)[1]) == before
+
+
+def test_the_memory_that_is_measured_is_not_that_of_the_tests(tmp_path: Path) -> None:
+    here = bytearray(b"x") * (400 << 20)
+    assert packing.peak_memory("squashfs", {}, 1 << 20, tmp_path) < 200 << 20 < len(here)
