@@ -36,6 +36,29 @@ class ForgetsTheMemory(Good):
         return super().command(replace(machine, memory_mb=128), files)
 
 
+class HasThreeProcessors(Good):
+    caught_by: ClassVar = {"test_the_machine_is_what_was_asked_for"}
+
+    def command(self, machine: Machine, files: HandedFiles) -> Sequence[str]:
+        return super().command(replace(machine, cpus=3), files)
+
+
+class CutsTheCommandLine(Good):
+    caught_by: ClassVar = {"test_the_machine_is_what_was_asked_for"}
+
+    def command(self, machine: Machine, files: HandedFiles) -> Sequence[str]:
+        return super().command(replace(machine, command_line=machine.command_line.split()[0]), files)
+
+
+class WritesToEveryDisk(Good):
+    caught_by: ClassVar = {"test_a_disk_is_only_read_where_that_is_asked_for"}
+
+    def command(self, machine: Machine, files: HandedFiles) -> Sequence[str]:
+        return super().command(
+            replace(machine, disks=tuple(replace(disk, read_only=False) for disk in machine.disks)), files
+        )
+
+
 class NamesTheMachineAnew(Good):
     caught_by: ClassVar = {"test_the_same_command_each_time"}
 

@@ -17,7 +17,7 @@ MACHINE = Machine(
     kernel=Path("/kernels/the kernel"),
     initramfs=Path("/proc/self/fd/99"),
     disks=(Disk(Path("/artifacts/image.img"), read_only=True),),
-    cpus=3,
+    cpus=11,
     memory_mb=777,
     command_line="console=ttyS0 quoted='a b' $HOME",
 )
@@ -62,8 +62,21 @@ class VmmConformance(DriverConformance):
     def test_the_machine_is_what_was_asked_for(self, fledge_context: BuildContext) -> None:
         """Kernel, command line, disk, processors and memory are in the command, the words whole and unquoted."""
         said = "\n".join(self.command(fledge_context, MACHINE))
-        for text in ("/kernels/the kernel", "/proc/self/fd/99", "/artifacts/image.img", "console=ttyS0", "3", "777"):
+        for text in (
+            "/kernels/the kernel",
+            "/proc/self/fd/99",
+            "/artifacts/image.img",
+            MACHINE.command_line,
+            "11",
+            "777",
+        ):
             assert text in said
+
+    def test_a_disk_is_only_read_where_that_is_asked_for(self, fledge_context: BuildContext) -> None:
+        """The artifact itself is attached, and must stay as it is."""
+        (disk,) = MACHINE.disks
+        writable = replace(MACHINE, disks=(replace(disk, read_only=False),))
+        assert self.command(fledge_context, writable) != self.command(fledge_context, MACHINE)
 
     def test_the_same_command_each_time(self, fledge_context: BuildContext) -> None:
         """Nothing of a run before, and no names made up at random."""
