@@ -10,6 +10,7 @@ from uuid import uuid4
 from fledge.artifact import ManifestSection
 from fledge.hookspecs import hookimpl
 from fledge.plan import Mapping
+from fledge.tree.content import Content
 from fledge.values import GuestPath
 
 
@@ -76,6 +77,24 @@ class ChangesTheTree(Good):
     @hookimpl
     def apply_mappings(self, tree: Any) -> Sequence[Mapping]:
         tree.root.mode |= 0o7000
+        return []
+
+
+class ChangesAnOwner(Good):
+    caught_by: ClassVar = {"test_its_mappings"}
+
+    @hookimpl
+    def apply_mappings(self, tree: Any) -> Sequence[Mapping]:
+        tree.root.entries[b"etc"].entries[b"motd"].uid = 1
+        return []
+
+
+class ChangesAFile(Good):
+    caught_by: ClassVar = {"test_its_mappings"}
+
+    @hookimpl
+    def apply_mappings(self, tree: Any) -> Sequence[Mapping]:
+        tree.root.entries[b"etc"].entries[b"motd"].content = Content.of(b"changed")
         return []
 
 

@@ -297,6 +297,16 @@ class TellsNoPath(Good):
         return tree
 
 
+class TellsTheFolderOnly(Good):
+    caught_by: ClassVar = {"test_what_it_lacks_is_an_error[sockets]"}
+
+    def changed(self, tree: Tree) -> Tree:
+        for path, inode in tree.walk():
+            if isinstance(inode, Socket):
+                raise BuildError(f"{show_path(path).rpartition('/')[0]} has a socket in it; tar can't hold that")
+        return tree
+
+
 class HoldsLessThanItSays(Good):
     caught_by: ClassVar = {"test_the_most_fits[hard links]"}
     most_links = MOST_LINKS - 1

@@ -18,11 +18,13 @@ from fledge.options import NoOptions
 from fledge.output import ArtifactFile
 from fledge.plan import BuildPlan, Choice, Mapping
 from fledge.sources import ImageReference, ImageRequest
+from fledge.testing.conformance.exact import EXACT
 from fledge.testing.conformance.sources import image_source
 from fledge.testing.project import PLATFORM
 from fledge.tree.merge import merge
 from fledge.tree.tree import Tree
 from fledge.values import Platform
+from fledge.verify_tree import differences
 
 OWNED = ("fetch_source", "assemble_tree", "pack_artifact")
 COLLECTED = ("apply_mappings", "emit_manifest")
@@ -56,9 +58,7 @@ class ExtensionConformance:
     @pytest.fixture
     def tree(self, fledge_context: BuildContext) -> Tree:
         """The small image's."""
-        request = ImageRequest(ImageReference("conformance", "image"), Platform.parse(PLATFORM))
-        image = image_source(fledge_context, request)
-        return Tree(merge(image.layers, 0), 0, image.config, str(image.reference))
+        return _small_tree(fledge_context)
 
     def test_it_fits_the_hooks(self) -> None:
         """Each method that is marked is a hook, takes only what the hook has, and adds or wraps as that hook allows."""
@@ -72,15 +72,14 @@ class ExtensionConformance:
                 assert not one.kwargnames, f"{name}: an argument with a default never gets its value"
         assert implemented, "it implements no hook"
 
-    def test_its_mappings(self, plan: BuildPlan, tree: Tree) -> None:
+    def test_its_mappings(self, plan: BuildPlan, tree: Tree, fledge_context: BuildContext) -> None:
         """Absolute host paths, the same each time; the tree is for looking at."""
-        before = [(path, id(inode), inode.mode) for path, inode in tree.walk()]
         proposals: list[Sequence[Mapping]] = self.manager().hook.apply_mappings(plan=plan, tree=tree)
         for mapping in (mapping for proposal in proposals for mapping in proposal):
             assert isinstance(mapping, Mapping)
             assert mapping.source.is_absolute()
         assert self.manager().hook.apply_mappings(plan=plan, tree=tree) == proposals
-        assert [(path, id(inode), inode.mode) for path, inode in tree.walk()] == before
+        assert list(differences(_small_tree(fledge_context), tree, EXACT)) == []
 
     def test_its_sections_of_the_manifest(self, plan: BuildPlan, tree: Tree, tmp_path: Path) -> None:
         """JSON under names of its own, the same each time."""
@@ -98,3 +97,9 @@ class ExtensionConformance:
             assert isinstance(section, ManifestSection)
             assert section.name not in schema()["properties"], f"{section.name} is core's"
             assert json.loads(json.dumps(section.value, allow_nan=False)) == section.value
+
+
+def _small_tree(build: BuildContext) -> Tree:
+    request = ImageRequest(ImageReference("conformance", "image"), Platform.parse(PLATFORM))
+    image = image_source(build, request)
+    return Tree(merge(image.layers, 0), 0, image.config, str(image.reference))

@@ -189,9 +189,9 @@ class FilesystemConformance(DriverConformance):
     @only_if(lambda cls: cls.lacks)
     def test_what_it_lacks_is_an_error(self, tmp_path: Path, trait: str) -> None:
         """Never left out: the path is named, and no artifact appears."""
-        tree, path = unable_tree(trait)
+        tree, paths = unable_tree(trait)
         message = refusal(lambda: self.pack(tree, tmp_path), BuildError)
-        assert show_path(path).rpartition("/")[0] in message
+        assert any(show_path(path) in message for path in paths)
         assert not (tmp_path / "artifact.img").exists()
 
     @only_if(lambda cls: any(limit.fits for limit in cls.limits))

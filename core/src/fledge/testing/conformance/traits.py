@@ -50,8 +50,8 @@ def able_tree(block: int, lacks: Collection[str]) -> Tree:
     return tree
 
 
-def unable_tree(trait: str) -> tuple[Tree, bytes]:
-    """A small tree with one thing that has a trait, and its path."""
+def unable_tree(trait: str) -> tuple[Tree, list[bytes]]:
+    """A small tree with one thing that has a trait, and its paths: a hard link is one for all of them."""
     seen: set[int] = set()
     names: dict[int, list[bytes]] = {}
     for path, inode in hard_tree().walk():
@@ -66,7 +66,7 @@ def unable_tree(trait: str) -> tuple[Tree, bytes]:
     paths = [b"folder/" + each.rpartition(b"/")[2] for each in names[id(inode)]]
     for each in paths:
         folder.entries[each[7:]] = alone if isinstance(inode, Directory) else inode
-    return tree, paths[-1]
+    return tree, paths
 
 
 def _strip(folder: Directory, lacks: list[Trait], seen: set[int]) -> None:
