@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fledge.blocks import Extent, copies, data_runs
+from fledge.blocks import Extent, copies, data_runs, extents_of
 from fledge.output import Copy
 from fledge.tree.content import Content, Source
 from fledge.tree.inode import Device, File, Inode, Symlink
@@ -21,6 +21,7 @@ from fledge_fs_btrfs.format import (
     INODE,
     INODE_ITEM,
     INODE_REF,
+    MAX_EXTENT,
     MAX_INLINE,
     MTIME_MAX,
     MTIME_MIN,
@@ -41,6 +42,7 @@ DataExtent = tuple[int, int, int, int]
 
 _SECOND = 1_000_000_000
 _ONE: tuple[int, list[Item]] = (1, [])
+_LONGEST = MAX_EXTENT // SECTOR
 _RELEASE = 256
 """Inline contents after which their sources are released: a fault may map many pages around the one it is for."""
 
@@ -133,7 +135,7 @@ class FsTree:
         if len(pieces) == 1 and pieces[0].length == size:
             count = (size + SECTOR - 1) >> SECTOR_BITS
             runs = self._space.take(count)
-            if len(runs) == 1:
+            if len(runs) == 1 and count <= _LONGEST:
                 piece, start = pieces[0], runs[0][0]
                 self.copies.append((start << SECTOR_BITS, piece.source, piece.start, size))
                 self.extents.append((start << SECTOR_BITS, count << SECTOR_BITS, ino, 0))
@@ -141,12 +143,10 @@ class FsTree:
             wanted = [(0, runs)]
         else:
             wanted = [(first, self._space.take(count)) for first, count in data_runs(content, SECTOR_BITS)]
-        placed: list[Extent] = []
-        for first, runs in wanted:
-            for start, count in runs:
-                placed.append((first, start, count))
-                self.extents.append((start << SECTOR_BITS, count << SECTOR_BITS, ino, first << SECTOR_BITS))
-                first += count
+        placed = [extent for first, runs in wanted for extent in extents_of(first, runs, _LONGEST)]
+        self.extents += [
+            (start << SECTOR_BITS, count << SECTOR_BITS, ino, first << SECTOR_BITS) for first, start, count in placed
+        ]
         self.copies.extend(copies(content, placed, SECTOR_BITS))
         return placed
 

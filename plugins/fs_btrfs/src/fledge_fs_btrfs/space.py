@@ -18,11 +18,9 @@ from fledge.errors import BuildError
 from fledge_fs_btrfs.format import (
     DATA,
     GIB,
-    MAX_EXTENT,
     METADATA,
     MIB,
     MIRRORS,
-    SECTOR,
     SECTOR_BITS,
     STRIPE,
     SYSTEM,
@@ -38,8 +36,6 @@ SMALLEST = 109 * MIB
 """What mkfs.btrfs asks of a disk at least."""
 LARGEST = (16 << 40) - 4096
 """Bytes of an image: what a file on ext4 can have."""
-
-_MOST_SECTORS = MAX_EXTENT // SECTOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +100,8 @@ class DataSpace:
         self._limit = self._stretch_end()
 
     def take(self, count: int) -> Sequence[Run]:
-        """`count` sectors, in runs that one extent each can hold."""
-        if count <= _MOST_SECTORS and self._next + count <= self._limit:
+        """`count` sectors, in runs that each are in one group, and not around a mirror of the superblock."""
+        if self._next + count <= self._limit:
             start = self._next
             self._next += count
             return ((start, count),)
@@ -115,7 +111,7 @@ class DataSpace:
                 if self._next << SECTOR_BITS in MIRRORS:
                     self._next += STRIPE >> SECTOR_BITS
                 self._limit = self._stretch_end()
-            step = min(count, _MOST_SECTORS, self._limit - self._next)
+            step = min(count, self._limit - self._next)
             runs.append((self._next, step))
             self._next += step
             count -= step
