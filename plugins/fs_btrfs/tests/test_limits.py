@@ -195,11 +195,14 @@ def test_xattrs(pack: Pack, check: Check, xattrs: dict[bytes, bytes]) -> None:
             "/f: extended attribute 'user.x' has 16223 bytes; btrfs holds 16222 under",
         ),
         ({b"user." + b"n" * 251: b"v"}, "has 256 bytes; btrfs holds 255"),
-        ({b"system.nfs4_acl": b"x"}, "/f: extended attribute 'system.nfs4_acl' is of no kind that btrfs keeps"),
-        ({b"btrfs.compression": b"zstd"}, "/f: extended attribute 'btrfs.compression' is of no kind that btrfs keeps"),
+        ({b"system.nfs4_acl": b"x"}, "/f: extended attribute 'system.nfs4_acl' is of no kind that is written to btrfs"),
+        (
+            {b"btrfs.compression": b"zstd"},
+            "/f: extended attribute 'btrfs.compression' is of no kind that is written to btrfs",
+        ),
         ({b"system.posix_acl_access": b"\2\0\0\0\3\0"}, "'system.posix_acl_access' is not a POSIX ACL of version 2"),
         ({b"system.posix_acl_default": b"\2\0\0\0" + bytes(8)}, "has an ACL entry of the unknown kind 0x0"),
-        ({b"user.": b"x"}, "/f: extended attribute 'user.' is of no kind that btrfs keeps"),
+        ({b"user.": b"x"}, "/f: extended attribute 'user.' is of no kind that is written to btrfs"),
         (
             dict.fromkeys(same_hash(100, b"user."), b"v" * 100),
             "shares its hash with others; btrfs holds 16258 bytes",

@@ -29,7 +29,8 @@ def encode(xattrs: Mapping[bytes, bytes]) -> list[Item]:
     for name, value in sorted(xattrs.items()):
         if not (name in acl.NAMES or any(name.startswith(p) and len(name) > len(p) for p in _PREFIXES)):
             raise Unfit(
-                f"extended attribute {_show(name)} is of no kind that btrfs keeps (user, trusted, security, ACLs)"
+                f"extended attribute {_show(name)} is of no kind that is written to btrfs: user.*, trusted.*, security.* "
+                "and POSIX ACLs"
             )
         if len(name) > MAX_NAME:
             raise Unfit(
