@@ -100,21 +100,26 @@ class CopyStep:
             manner = Manner(owner, self._mode, IgnoreRules.of(self._exclude, "--exclude") if self._exclude else NOTHING)
         except ValueError as error:
             raise BuildError(str(error)) from None
-        for source in self._sources:
-            if source in self._downloads:
-                found = [self._file(_url_name(source), self._downloads[source].content, _DOWNLOAD_MODE)]
-            else:
-                found = self._found[source] if source in self._found else self._find(source)
-            if len(found) > 1 and not self._into and not self._is_directory(edit):
-                raise BuildError(
-                    f"{source!r} matches {len(found)} names, but the destination does not end with / and is no directory"
-                )
-            for one in found:
-                self._copy(edit, one, source, manner)
-        for name, text in self._documents:
-            document = self._file(name, Content.of(text.encode("utf-8", "surrogateescape")), 0o644)
+        found = [(source, one) for source in self._sources for one in self._named(source)]
+        documents = [
+            self._file(name, Content.of(text.encode("utf-8", "surrogateescape")), 0o644)
+            for name, text in self._documents
+        ]
+        count = len(found) + len(documents)
+        if count > 1 and not self._into and not self._is_directory(edit):
+            raise BuildError(
+                f"{count} files or folders, but the destination {self._destination} does not end with / and is no directory"
+            )
+        for source, one in found:
+            self._copy(edit, one, source, manner)
+        for document in documents:
             copy(edit, document, self._destination, into=self._into, manner=manner)
         return edit.changes()
+
+    def _named(self, source: str) -> list[Found]:
+        if source in self._downloads:
+            return [self._file(_url_name(source), self._downloads[source].content, _DOWNLOAD_MODE)]
+        return self._found[source] if source in self._found else self._find(source)
 
     def _file(self, name: str, content: Content, mode: int) -> Found:
         return Found(name.encode(), File(content, mode, mtime=self._epoch))

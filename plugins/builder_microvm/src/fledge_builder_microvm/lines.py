@@ -7,10 +7,11 @@ need a Go compiler.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from fledge.errors import BuildError
 
@@ -134,7 +135,7 @@ class _Reader:
     def _heredocs(self, keyword: str, rest: str, place: str) -> tuple[Heredoc, ...]:
         if keyword == "ONBUILD":
             keyword, rest = _split_keyword(rest)
-        if keyword.upper() not in _MAY_HAVE_HEREDOCS or "<<" not in rest or rest.startswith("["):
+        if keyword.upper() not in _MAY_HAVE_HEREDOCS or "<<" not in rest or json_list(rest) is not None:
             return ()
         try:
             words = Words(self._escape).split_raw(rest)
@@ -151,6 +152,22 @@ class _Reader:
                 return Heredoc(name, _TABS.sub("", raw) if chomp else raw, expand, raw)
             rows.append(row)
         raise BuildError(f"{place}: the heredoc {name} is not ended by a line that is {name}")
+
+
+def json_list(text: str) -> list[Any] | None:
+    """The list that `text` is in JSON; None where it is something else, such as `[ -d /x ] || y`."""
+    if not text.startswith("["):
+        return None
+    try:
+        found: list[Any] = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found
+
+
+def with_heredocs(text: str, heredocs: Iterable[Heredoc]) -> str:
+    """An instruction and its documents, as they stand in the Dockerfile."""
+    return text + "".join(f"\n{heredoc.raw}{heredoc.name}" for heredoc in heredocs)
 
 
 def heredoc_start(word: str) -> tuple[str, bool, bool] | None:

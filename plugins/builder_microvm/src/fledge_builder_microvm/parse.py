@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -12,7 +11,7 @@ from fledge.errors import BuildError
 
 from fledge_builder_microvm import instructions as ins
 from fledge_builder_microvm.digits import whole_number
-from fledge_builder_microvm.lines import Line, Lines, heredoc_start, read_lines
+from fledge_builder_microvm.lines import Line, Lines, heredoc_start, json_list, read_lines, with_heredocs
 from fledge_builder_microvm.words import UnfinishedError, Words
 
 _STAGE_NAME: Final = re.compile(r"[a-z][a-z0-9_.-]*")
@@ -122,13 +121,8 @@ class _Parser:
 
     def _json(self) -> tuple[str, ...] | None:
         """The line as a JSON list of strings; None where it is something else, which then is the shell form."""
-        if not self._rest.startswith("["):
-            return None
-        try:
-            value = json.loads(self._rest)
-        except (ValueError, RecursionError):
-            return None
-        if not isinstance(value, list):
+        value = json_list(self._rest)
+        if value is None:
             return None
         if not all(isinstance(one, str) for one in value):
             self._fail("the exec form is a list of strings in double quotes")
@@ -208,8 +202,6 @@ class _Parser:
                 inline.append(heredocs[start[0]])
             else:
                 plain.append(source)
-        if len(sources) > 1 and not destination.endswith(("/", "/.")) and destination != ".":
-            self._fail(f"several sources, but the destination {destination!r} does not end with /")
         if inline and "from" in flags:
             self._fail("a heredoc is not in what --from names")
         return ins.Copy(
@@ -323,8 +315,7 @@ class _Parser:
         keyword = self._rest.split()[0].upper()
         if keyword in ("ONBUILD", "FROM", "MAINTAINER") or keyword not in _METHODS:
             self._fail(f"{keyword} can't be a trigger")
-        documents = "".join(f"\n{heredoc.raw}{heredoc.name}" for heredoc in self._line.heredocs)
-        return ins.Onbuild(*self._common(), self._rest + documents)
+        return ins.Onbuild(*self._common(), with_heredocs(self._rest, self._line.heredocs))
 
     def _common(self) -> tuple[str, str]:
         return self._line.place, self._line.text

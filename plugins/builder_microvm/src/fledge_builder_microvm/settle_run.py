@@ -18,6 +18,7 @@ from fledge_builder_microvm import instructions as ins
 from fledge_builder_microvm.arguments import Scope
 from fledge_builder_microvm.copying import guest_path
 from fledge_builder_microvm.image_config import DEFAULT_PATH, ConfigDraft
+from fledge_builder_microvm.lines import with_heredocs
 from fledge_builder_microvm.origins import Origin
 from fledge_builder_microvm.owners import owner_number
 from fledge_builder_microvm.step_cache import fingerprint
@@ -57,7 +58,7 @@ class RunSettler:
         """
         variables = scope.variables
         workdir = config.workdir
-        argv, scripts = _command(run, config.shell)
+        argv, scripts = _command(run, self._words, config.shell)
         environ = {"PATH": DEFAULT_PATH, **variables}
         mounts: list[Mount] = list(scripts)
         keys: list[Any] = [["script", mount.target, fingerprint(mount.inode)] for mount in scripts]
@@ -191,7 +192,7 @@ class _Mount:
             raise BuildError(f"--mount: {error}") from None
 
 
-def _command(run: ins.Run, shell: tuple[str, ...]) -> tuple[tuple[str, ...], list[BindMount]]:
+def _command(run: ins.Run, words: Words, shell: tuple[str, ...]) -> tuple[tuple[str, ...], list[BindMount]]:
     """What is executed, and the scripts among the heredocs.
 
     A RUN that is nothing but one heredoc is that document: given to the shell, or executed where it begins with `#!`.
@@ -200,12 +201,11 @@ def _command(run: ins.Run, shell: tuple[str, ...]) -> tuple[tuple[str, ...], lis
     command = run.command
     if command.shell is None:
         return command.argv, []
-    if len(run.heredocs) == 1 and len(command.shell.split()) == 1:
+    if len(run.heredocs) == 1 and len(words.split_raw(command.shell)) == 1:
         document = run.heredocs[0]
         if not document.content.startswith("#!"):
             return (*shell, document.content), []
         path = f"{_SCRIPTS}/{document.name}"
         script = File(Content.of(document.content.encode("utf-8", "surrogateescape")), 0o755)
         return (path,), [BindMount(path, script)]
-    documents = "".join(f"\n{heredoc.raw}{heredoc.name}" for heredoc in run.heredocs)
-    return (*shell, command.shell + documents), []
+    return (*shell, with_heredocs(command.shell, run.heredocs)), []

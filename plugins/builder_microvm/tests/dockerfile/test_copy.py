@@ -35,6 +35,36 @@ def test_a_folder_that_an_archive_replaces_and_another_makes_again(project: Proj
     assert built.paths == ["z", "z/sub", "z/sub/new"]
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        'COPY a b "/x/"',
+        "ARG D=/x/\nCOPY a b $D",
+        "WORKDIR /x\nCOPY a b /x",
+        "WORKDIR /x\nCOPY ? /x",
+        "WORKDIR /x\nCOPY a b ./",
+        "WORKDIR /x\nCOPY a <<b .\nb",
+        "COPY a /x/\nCOPY a *.none b /x",
+    ],
+)
+def test_several_sources(project: Project, rows: str) -> None:
+    project.write("a")
+    project.write("b")
+    assert project.build(f"FROM scratch\n{rows}\n").paths == ["x", "x/a", "x/b"]
+
+
+@pytest.mark.parametrize(
+    "rows", ["COPY a b /x", "COPY ? /x", "COPY a <<b /x\nb", "ADD a b c", "COPY a /x\nCOPY a b /x"]
+)
+def test_several_sources_for_one_file(project: Project, rows: str) -> None:
+    project.write("a")
+    project.write("b")
+    with pytest.raises(
+        BuildError, match=r"2 files or folders, but the destination /[xc] does not end with / and is no dir"
+    ):
+        project.build(f"FROM scratch\n{rows}\n")
+
+
 def test_links_times_and_owners_of_the_context(project: Project) -> None:
     one = project.write("d/one", "1", 0o4710)
     os.utime(one, ns=(0, 1_600_000_000_123_456_789))
@@ -90,8 +120,7 @@ def test_owner_and_mode(project: Project, flags: str, expected: tuple[int, int, 
         ("COPY nowhere /", "COPY: 'nowhere' is not in the build context"),
         ("COPY f/x /", "COPY: 'f/x' of the build context: /f is in the way"),
         ("COPY [ /", "COPY: malformed pattern"),
-        ("COPY f?? d* /x", "COPY: several sources, but the destination '/x' does not end with /"),
-        ("COPY ? /x", r"COPY: '\?' matches 3 names, but the destination does not end with / and is no directory"),
+        ("COPY ? /x", "COPY: 3 files or folders, but the destination /x does not end with / and is no directory"),
         ("COPY f /x\nCOPY d /x", "COPY: /x is there already and not a directory"),
         ("COPY d /x/f/\nCOPY f /x/", "COPY: /x/f is a directory; a file can't be copied over it"),
         ("COPY links /\nCOPY d /to/sub/", "COPY: /file is"),

@@ -66,6 +66,8 @@ def test_mistakes(text: str, message: str) -> None:
         ("RUN a << b\n", []),
         ("RUN echo $((1<<2))\n", []),
         ('RUN ["a", "<<EOF"]\n', []),
+        ('# escape=`\nRUN ["a\\" <<EOF "]\n', []),
+        ("RUN [ -d /x ] || cat <<EOF\na\nEOF\n", [Heredoc("EOF", "a\n", True, "a\n")]),
         ("CMD cat <<EOF\n", []),
         ("RUN <<EOF\na\r\nEOF\r\n", [Heredoc("EOF", "a\r\n", True, "a\r\n")]),
     ],

@@ -134,7 +134,6 @@ def test_a_trigger_with_a_heredoc_comes_back_as_it_was() -> None:
         ("FROM a AS 1x", "FROM: the stage name '1x'"),
         ("FROM --platfrom=x a", "FROM: unknown flag --platfrom; allowed: --platform"),
         ("COPY a", "COPY: 'a'; expected a source and a destination"),
-        ("COPY a b c", "COPY: several sources, but the destination 'c' does not end with /"),
         ("COPY --chown a b", "COPY: --chown has no value"),
         ("COPY --chown=1 --chown=2 a b", "COPY: --chown is there twice"),
         ("COPY --link=maybe a b", "COPY: --link=maybe; true and false are allowed"),

@@ -37,6 +37,8 @@ def step(project: Project, runner: Any, rows: str, **more: Any) -> RunStep:
         ("RUN <<EOF\n#!/bin/x\na\nEOF", ("/dev/pipes/EOF",)),
         ("RUN python3 <<EOF\nprint()\nEOF", ("/bin/sh", "-c", "python3 <<EOF\nprint()\nEOF")),
         ("RUN cat <<A <<'B' >/x\n1\nA\n2\nB", ("/bin/sh", "-c", "cat <<A <<'B' >/x\n1\nA\n2\nB")),
+        ("RUN <<'E F'\na\nE F", ("/bin/sh", "-c", "a\n")),
+        ("RUN [ a ] || cat <<EOF\nb\nEOF", ("/bin/sh", "-c", "[ a ] || cat <<EOF\nb\nEOF")),
         ("RUN <<EOF cat\n\ta\nEOF", ("/bin/sh", "-c", "<<EOF cat\n\ta\nEOF")),
     ],
 )
