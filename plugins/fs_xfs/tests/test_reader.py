@@ -12,7 +12,7 @@ import pytest
 from fledge.errors import BuildError
 from fledge.testing.any_tree import trees
 from fledge.testing.oracles import mounted, need_root, need_tool, run
-from fledge.testing.trees import EPOCH, MINIMAL_ACL, data, described, differences, sparse
+from fledge.testing.trees import EPOCH, MINIMAL_ACL, data, described, differences, folder_with, sparse
 from fledge.tree.content import EMPTY
 from fledge.tree.inode import Directory, File
 from fledge.tree.tree import Tree
@@ -173,26 +173,6 @@ def test_what_is_not_supported_is_said(
         read_tree(image)
 
 
-@pytest.mark.parametrize(
-    ("offset", "value", "message"),
-    [
-        (216, 0xEE, "folders without file types"),
-        (216, 0x1EF, r"features that are not supported \(incompat 0x100\)"),
-        (96, 521_729, "sizes that can't be"),  # sb_logblocks
-    ],
-)
-def test_a_superblock_that_can_not_be(pack: Pack, offset: int, value: int, message: str) -> None:
-    image = pack(Tree(Directory(0o755)))
-    with open(image, "r+b") as file:
-        broken = bytearray(file.read(512))
-        struct.pack_into(">I", broken, offset, value)
-        resealed(broken)
-        file.seek(0)
-        file.write(broken)
-    with pytest.raises(BuildError, match=message):
-        read_tree(image)
-
-
 @pytest.mark.parametrize("head", [b"", b"hsqs", bytes(2000), b"070701" + bytes(3000), b"XFS"])
 def test_other_files_are_not_recognized(head: bytes) -> None:
     assert not Xfs.recognizes(head)
@@ -216,48 +196,79 @@ def test_a_file_that_is_cut_short(pack: Pack, hard: Make, size: int) -> None:
         read_tree(image)
 
 
-HEAD = 700 * BLOCK
-"""All metadata of the hard tree stand before it."""
+HEAD = 160 * BLOCK
+"""All metadata of the trees that are broken here stand before it."""
+Magic = tuple[int, bytes]
+Change = Callable[[bytearray], None]
+
+SUPERBLOCK, INODES, FOLDER_LEAF = (0, b"XFSB"), (0, b"IN"), (8, b"\x3d\xff")
+ATTRIBUTE_LEAF, NODE = (8, b"\x3b\xee"), (8, b"\x3e\xbe")
+CHECKSUMS: dict[Magic, int] = {
+    SUPERBLOCK: 224,
+    INODES: 100,
+    (0, b"XDB3"): 4,
+    (0, b"XDD3"): 4,
+    (0, b"XDF3"): 4,
+    (0, b"BMA3"): 64,
+    (0, b"XARM"): 12,
+    (0, b"XSLM"): 12,
+    (8, b"\x3d\xf1"): 12,
+    FOLDER_LEAF: 12,
+    ATTRIBUTE_LEAF: 12,
+    NODE: 12,
+}
+"""By magic, and where that is in a block: where the checksum is."""
 
 
-DA_MAGICS = (b"\x3d\xf1", b"\x3d\xff", b"\x3b\xee", b"\x3e\xbe")
+def metadata(image: Path) -> dict[Magic, dict[int, bytes]]:
+    """The blocks of each kind by their place."""
+    with open(image, "rb") as file:
+        head = file.read(HEAD)
+    found: dict[Magic, dict[int, bytes]] = {}
+    for at in range(0, HEAD, BLOCK):
+        for magic in CHECKSUMS:
+            if head.startswith(magic[1], at + magic[0]):
+                found.setdefault(magic, {})[at] = head[at : at + BLOCK]
+    return found
 
 
-def resealed(image: bytearray) -> None:
-    """Mends the checksums of the first blocks, so that the broken numbers themselves are met."""
-    image[:512] = seal(bytes(image[:224] + bytes(4) + image[228:512]), 224)
-    for at in range(BLOCK, len(image), BLOCK):
-        block = image[at : at + BLOCK]
-        places = {b"XDB3": 4, b"XDD3": 4, b"XDF3": 4, b"BMA3": 64, b"XARM": 12, b"XSLM": 12}
-        where = places.get(bytes(block[:4]), 12 if block[8:10] in DA_MAGICS else None)
-        if block[:2] == b"IN":
-            for ino in range(at, at + BLOCK, 512):
-                image[ino + 100 : ino + 104] = bytes(4)
-                image[ino : ino + 512] = seal(bytes(image[ino : ino + 512]), 100)
-        elif where is not None:
-            block[where : where + 4] = bytes(4)
-            image[at : at + BLOCK] = seal(bytes(block), where)
+def put(image: Path, at: int, block: bytes, magic: Magic) -> None:
+    """Writes a block with checksums that are right, so that the broken numbers themselves are met."""
+    where = CHECKSUMS[magic]
+    size = 512 if magic in (SUPERBLOCK, INODES) else BLOCK
+    count = 1 if magic == SUPERBLOCK else BLOCK // size
+    parts = [block[start : start + size] for start in range(0, count * size, size)]
+    with open(image, "r+b") as file:
+        file.seek(at)
+        file.write(b"".join([seal(part[:where] + bytes(4) + part[where + 4 :], where) for part in parts]))
 
 
 def test_broken_images_are_an_error_or_a_tree_and_never_a_crash_or_a_loop(pack: Pack, hard: Make) -> None:
-    image = pack(hard())
-    with open(image, "rb") as file:
-        sound = file.read(HEAD)
+    tree = hard()
+    tree.root.entries[b"leaf"] = folder_with(dict.fromkeys([b"%d" % i for i in range(300)], File(EMPTY, 0o644)))
+    tree.root.entries[b"extents"] = File(sparse(120 * BLOCK, *[(i * 2 * BLOCK, b"%d" % i) for i in range(60)]), 0o644)
+    attributes = {b"user.%d" % i: data(300, i) for i in range(30)} | {b"user.remote": data(6000)}
+    tree.root.entries[b"attributes"] = File(EMPTY, 0o644, xattrs=attributes)
+    image = pack(tree)
+    blocks = metadata(image)
+    assert blocks.keys() == CHECKSUMS.keys()
     randomly = random.Random(3)
-    places = [at for at in range(HEAD) if sound[at] and (at < 512 or at >= 16 * BLOCK)]
-    errors = 0
-    for _ in range(150):
+    noticed = []
+    for magic in sorted(CHECKSUMS) * 25:
+        at, sound = randomly.choice(list(blocks[magic].items()))
         broken = bytearray(sound)
-        for at in randomly.choices(places, k=randomly.choice((1, 5, 50, 400))):
-            broken[at] = randomly.choice((0, 1, 0x7F, 0x80, 0xFF, randomly.randrange(256)))
-        resealed(broken)
-        with open(image, "r+b") as file:
-            file.write(broken)
+        places = [place for place in range(512 if magic == SUPERBLOCK else BLOCK) if sound[place]]
+        for place in randomly.choices(places, k=randomly.choice((1, 2, 5, 50))):
+            broken[place] = randomly.choice((0, 1, 0x7F, 0x80, 0xFF, randomly.randrange(256)))
+        put(image, at, bytes(broken), magic)
         try:
             described(read_tree(image))
         except BuildError:
-            errors += 1
-    assert 100 < errors < 150
+            noticed.append(magic)
+        put(image, at, sound, magic)
+    assert set(noticed) == set(CHECKSUMS)
+    assert len(noticed) < 25 * len(CHECKSUMS)
+    assert described(read_tree(image)) == described(tree)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -274,24 +285,15 @@ def test_a_wrong_bit_in_the_metadata_is_found_by_its_checksum(pack: Pack, hard: 
         described(read_tree(image))
 
 
-def edit(image: Path, magic: tuple[int, bytes], change: Callable[[bytearray], None]) -> None:
-    """Changes the first block that has `magic` there; its checksum is right again."""
-    at, text = magic
-    with open(image, "r+b") as file:
-        head = bytearray(file.read(HEAD))
-        start = next(start for start in range(0, HEAD, BLOCK) if head[start + at :].startswith(text))
-        block = head[start : start + BLOCK]
-        change(block)
-        head[start : start + BLOCK] = block
-        resealed(head)
-        file.seek(0)
-        file.write(head)
+def edit(image: Path, magic: Magic, change: Change) -> None:
+    """Changes the first block of a kind."""
+    at, sound = next(iter(metadata(image)[magic].items()))
+    block = bytearray(sound)
+    change(block)
+    put(image, at, bytes(block), magic)
 
 
-INODES, FOLDER_LEAF, ATTRIBUTE_LEAF, NODE = (0, b"IN"), (8, b"\x3d\xff"), (8, b"\x3b\xee"), (8, b"\x3e\xbe")
-
-
-def add(count: int, at: int) -> Callable[[bytearray], None]:
+def add(count: int, at: int) -> Change:
     """Adds to the number of four bytes at `at`."""
 
     def change(block: bytearray) -> None:
@@ -300,7 +302,7 @@ def add(count: int, at: int) -> Callable[[bytearray], None]:
     return change
 
 
-def copy(size: int, source: int, target: int) -> Callable[[bytearray], None]:
+def copy(size: int, source: int, target: int) -> Change:
     """Overwrites `target`."""
 
     def change(block: bytearray) -> None:
@@ -309,7 +311,7 @@ def copy(size: int, source: int, target: int) -> Callable[[bytearray], None]:
     return change
 
 
-def swap(size: int, one: int, other: int) -> Callable[[bytearray], None]:
+def swap(size: int, one: int, other: int) -> Change:
     """Exchanges two parts of the same size."""
 
     def change(block: bytearray) -> None:
@@ -322,6 +324,21 @@ def test_a_name_that_the_index_does_not_find_is_an_error(pack: Pack, hard: Make)
     image = pack(hard())
     edit(image, FOLDER_LEAF, add(1, 64))
     with pytest.raises(BuildError, match="has an index that does not fit its entries"):
+        read_tree(image)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (add(-1, 216), "folders without file types"),  # sb_features_incompat
+        (add(0x100, 216), r"features that are not supported \(incompat 0x100\)"),
+        (add(1 << 20, 96), "sizes that can't be"),  # sb_logblocks
+    ],
+)
+def test_a_superblock_that_can_not_be(pack: Pack, change: Change, message: str) -> None:
+    image = pack(Tree(Directory(0o755)))
+    edit(image, SUPERBLOCK, change)
+    with pytest.raises(BuildError, match=message):
         read_tree(image)
 
 
@@ -351,9 +368,7 @@ def map_twice(block: bytearray) -> None:
         (INODES, map_twice, "one block in two places"),
     ],
 )
-def test_broken_attributes_are_an_error(
-    pack: Pack, magic: tuple[int, bytes], change: Callable[[bytearray], None], message: str
-) -> None:
+def test_broken_attributes_are_an_error(pack: Pack, magic: Magic, change: Change, message: str) -> None:
     # By rising hash: two in the leaf, then two whose values have blocks of their own.
     attributes = {
         b"user.small": b"1",
