@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fledge.cli.config_files import config_files
+from fledge.cli.config_files import manifest_file
 from fledge.cli.terminal import Terminal, human
 from fledge.errors import EXIT_FAILED, EXIT_OK, UsageError
 from fledge.values import show_path
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 @click.command("verify")
 @click.argument("artifact", type=click.Path(path_type=Path), metavar="ARTIFACT")
-@config_files
-@click.option("--image", metavar="IMAGE", help="The image of a direct build, instead of --config.")
+@click.option("-c", "--config", type=click.Path(path_type=Path), help="Compare with what this fledge.toml builds.")
+@manifest_file
+@click.option("--image", metavar="IMAGE", help="Compare with a direct build of it.")
 @click.option("--agent", metavar="SOURCE", help="With --image: the agent of the direct build.  [default: release]")
 @click.option("--platform", metavar="OS/ARCH", help="What it was built for.  [default: this machine's]")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
