@@ -244,7 +244,7 @@ def nginx_rootfs(nginx: Path) -> Iterator[Path]:
         # No layer of it lists the root. umoci gives it 0, Fledge the image's `created` (spec section 10).
         os.utime(rootfs, (CREATED, CREATED))
 
-    with once("nginx", make) as folder:
+    with once("nginx-rootfs", make) as folder:
         yield folder / "bundle" / "rootfs"
 
 

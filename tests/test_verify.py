@@ -145,16 +145,6 @@ def test_a_direct_build(project: Project) -> None:
     assert "/bin: entry: expected nothing, found a symlink" in lines
 
 
-def test_sparse_files_of_any_size_are_quick(project: Project) -> None:
-    project.image(archive(member(b"app", PROGRAM, mode=0o755)), config={"Entrypoint": ["/app"]})
-    (project.folder / "large").touch()
-    with open(project.folder / "large", "r+b") as file:
-        file.truncate(20 << 20)
-    project.config("ext4", more='[mappings]\n"large" = "/large"')
-    project.build()
-    assert verify(project, ARTIFACT, "-c", "fledge.toml") == []
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
