@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -99,6 +100,11 @@ def check_name(kind: str, name: str) -> None:
         )
     if name in drivers.names(kind) or (kind, name) == ("agent", "none"):
         raise UsageError(f"the {kind} {name!r} exists already; two can't have one name")
+    package = Package(kind, name).distribution
+    with suppress(PackageNotFoundError):
+        # Of a driver with another name: the strategy oci_rootfs is in fledge-strategy-oci.
+        distribution(package)
+        raise UsageError(f"the package {package} exists already; two can't have one name")
 
 
 def _layout(package: Package) -> Mapping[str, str]:
