@@ -6,27 +6,37 @@ from collections.abc import Mapping
 from typing import Final
 
 from fledge.config.settings import this_platform
-from fledge.values import Platform
+from fledge.sources import DockerfileRequest
 
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 PREDEFINED: Final = frozenset((*_PROXIES, *(name.lower() for name in _PROXIES)))
 """In the environment of RUN without ARG, and neither in the history nor in the key of a cached step."""
 
 
-def platform_arguments(target: Platform, stage: str) -> Mapping[str, str]:
-    """The arguments in the global scope; in a stage they have to be declared ("Automatic platform ARGs")."""
-    here = this_platform()
-    return {
+def given_arguments(request: DockerfileRequest) -> Mapping[str, str]:
+    """--build-arg, and SOURCE_DATE_EPOCH as buildx passes it on."""
+    epoch = {} if request.epoch is None else {"SOURCE_DATE_EPOCH": str(request.epoch)}
+    return {**epoch, **request.build_args}
+
+
+def automatic_arguments(request: DockerfileRequest, last_stage: str | None) -> Mapping[str, str]:
+    """The global scope's own; in a stage they have to be declared ("Automatic platform ARGs"). --build-arg replaces them.
+
+    `last_stage`: the name of the Dockerfile's, if it has one.
+    """
+    here, target = this_platform(), request.platform
+    values = {
         "TARGETPLATFORM": str(target),
         "TARGETOS": target.os,
         "TARGETARCH": target.architecture,
         "TARGETVARIANT": target.variant or "",
-        "TARGETSTAGE": stage,
+        "TARGETSTAGE": request.target or last_stage or "default",
         "BUILDPLATFORM": str(here),
         "BUILDOS": here.os,
         "BUILDARCH": here.architecture,
         "BUILDVARIANT": here.variant or "",
     }
+    return {name: request.build_args.get(name, value) for name, value in values.items()}
 
 
 class Scope:

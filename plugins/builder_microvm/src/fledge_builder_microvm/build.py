@@ -15,7 +15,7 @@ from fledge.tree.tree import Tree
 from fledge.values import Digest, Platform
 
 from fledge_builder_microvm import instructions as ins
-from fledge_builder_microvm.arguments import PREDEFINED, Scope, platform_arguments
+from fledge_builder_microvm.arguments import PREDEFINED, Scope, given_arguments
 from fledge_builder_microvm.dockerfile import Dockerfile
 from fledge_builder_microvm.graph import SCRATCH, Stage
 from fledge_builder_microvm.image_config import ConfigDraft
@@ -133,11 +133,6 @@ class Build:
         return state
 
     def _base(self, stage: Stage) -> StageState:
-        given = self.request.build_args
-        automatic = platform_arguments(self.request.platform, self.dockerfile.target.name)
-        if self.request.epoch is not None:
-            automatic = {**automatic, "SOURCE_DATE_EPOCH": str(self.request.epoch)}  # As buildx passes it on.
-        outer = {**automatic, **self.dockerfile.graph.arguments}
         if isinstance(stage.base, int):
             return self._states[stage.base].child()
         if stage.base == SCRATCH:
@@ -148,11 +143,11 @@ class Build:
             layers = tuple(image.layers)
             config, created = ConfigDraft.of(image.config), image.config.created
         epoch = self.latest if self.latest is not None else created or 0
-        scope = Scope(given, outer, config.environ())
+        scope = Scope(given_arguments(self.request), self.dockerfile.graph.arguments, config.environ())
         return StageState(LayeredTree(layers, epoch), config, scope, created)
 
     def _warn_of_unused(self) -> None:
         declared = {name for one in self.dockerfile.instructions if isinstance(one, ins.Arg) for name, _ in one.pairs}
-        automatic = platform_arguments(self.request.platform, "")
-        for name in sorted(set(self.request.build_args) - declared - PREDEFINED - set(automatic)):
+        known = declared | PREDEFINED | set(self.dockerfile.graph.arguments)
+        for name in sorted(set(self.request.build_args) - known):
             self.context.progress.warning(f"the build argument {name} is not declared by any ARG")

@@ -54,7 +54,7 @@ class Graph:
 
     stages: tuple[Stage, ...]
     arguments: Mapping[str, str]
-    """The ARGs before the first FROM."""
+    """The global scope: the ARGs before the first FROM, and those that are there unasked."""
 
     def find(self, name: str) -> Stage | None:
         """The stage that --from or --target means, by its name (the last one of that name) or number."""
@@ -102,7 +102,7 @@ def make_graph(
 
     Raises BuildError for a Dockerfile without FROM, an instruction before it, and a FROM that comes to nothing.
     """
-    arguments: dict[str, str] = {}
+    arguments = dict(automatic)
     stages: list[Stage] = []
     starts = [at for at, one in enumerate(instructions) if isinstance(one, ins.From)]
     if not starts:
@@ -114,19 +114,19 @@ def make_graph(
             value = given.get(name)
             if value is None and default is not None:
                 with telling(f"{one.place}: ARG"):
-                    value = words.expand(default, {**automatic, **arguments})
+                    value = words.expand(default, arguments)
             if value is not None:
                 arguments[name] = value
     for at, end in zip(starts, [*starts[1:], len(instructions)], strict=True):
         start = instructions[at]
         assert isinstance(start, ins.From)
-        variables = {**automatic, **arguments}
         with telling(f"{start.place}: FROM"):
-            image = words.expand(start.image, variables)
+            image = words.expand(start.image, arguments)
             if not image:
                 raise BuildError(f"{start.image}: the name of the image is empty")
-            named = start.platform and words.expand(start.platform, variables)
-            stage_platform = _platform(named) if named else platform
+            stage_platform = platform
+            if start.platform is not None:
+                stage_platform = _platform(words.expand(start.platform, arguments))
         index = next((known.index for known in reversed(stages) if known.start.name == image.lower()), None)
         stages.append(
             Stage(

@@ -163,6 +163,7 @@ CONFIGS: list[tuple[str, dict[str, str]]] = [
     ("ENV a=1 \\\n# comment\n  b=2 \\\n\n  c=3\nCMD a\\\nb \\  \n  c", {}),
     ("ENV a=1\nCMD [\"c\"]\nARG V=q\nFROM one\nENTRYPOINT [\"e\"]\nENV b=$V", {}),
     ("ONBUILD COPY a.txt /ob/\nONBUILD ENV X=1\nFROM one\nCOPY b.txt /", {}),
+    ("ARG TARGETARCH\nARG TARGETPLATFORM\nENV A=$TARGETARCH B=$TARGETPLATFORM", {"TARGETARCH": "mine"}),
     ("ARG TARGETARCH\nARG TARGETPLATFORM\nENV A=$TARGETARCH B=$TARGETPLATFORM C=$TARGETOS D=$BUILDPLATFORM", {}),
 ]  # fmt: skip
 

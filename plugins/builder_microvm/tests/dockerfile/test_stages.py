@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fledge.errors import BuildError
@@ -110,6 +111,30 @@ def test_arguments_choose_stages(project: Project) -> None:
     assert project.build(text, build_args={"which": "two"}).paths == ["2"]
 
 
+@pytest.mark.parametrize(
+    ("more", "paths", "stage"),
+    [
+        ({}, ["amd64"], "last"),
+        ({"build_args": {"TARGETARCH": "mine"}}, ["mine"], "last"),
+        ({"target": "LAST"}, ["amd64"], "LAST"),
+        ({"target": "3"}, ["amd64"], "3"),
+        ({"build_args": {"TARGETSTAGE": "x"}}, ["amd64"], "x"),
+    ],
+)
+def test_automatic_arguments(project: Project, more: dict[str, Any], paths: list[str], stage: str) -> None:
+    project.write("a")
+    text = (
+        "ARG base=$TARGETARCH\nFROM scratch AS amd64\nCOPY a /amd64\nFROM scratch AS mine\nCOPY a /mine\n"
+        "FROM $base AS between\nARG TARGETSTAGE\nENV s=$TARGETSTAGE\nFROM between AS last\n"
+    )
+    built = project.build(text, **more)
+    assert (built.paths, built.env["s"]) == (paths, stage)
+
+
+def test_the_last_stage_without_a_name_is_the_default(project: Project) -> None:
+    assert project.build("FROM scratch\nARG TARGETSTAGE\nENV s=$TARGETSTAGE\n").env["s"] == "default"
+
+
 def test_copying_from_stages(project: Project) -> None:
     project.write("a")
     text = "FROM scratch AS Early\nCOPY a /x\nFROM scratch\nCOPY --from=eARLY /x /y\n"
@@ -124,6 +149,7 @@ def test_copying_from_stages(project: Project) -> None:
         ("ENV a=1\nFROM scratch", "Dockerfile:1: only ARG can stand before the first FROM"),
         ("# nothing", "Dockerfile: it has no FROM"),
         ("ARG a\nFROM $a", "Dockerfile:2: FROM: \\$a: the name of the image is empty"),
+        ("FROM --platform=$unset scratch", "Dockerfile:1: FROM: malformed platform ''"),
         ("FROM --platform=x scratch", "Dockerfile:1: FROM: malformed platform 'x'"),
         ("FROM scratch\nCOPY --from=b / /\nFROM scratch AS b\nFROM 0\nCOPY --from=0 / /", "Dockerfile:2: COPY: --from=b: the stage b has to come before this one"),
         ("FROM scratch AS a\nCOPY --from=a / /", "Dockerfile:2: COPY: --from=a: the stage a has to come before this one"),
