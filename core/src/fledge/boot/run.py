@@ -18,11 +18,11 @@ from fledge.boot.machine import Disk, HandedFiles, Machine
 from fledge.boot.readiness import Outcome, health_check, wait
 from fledge.boot.setup import Request, Setup, settle
 from fledge.errors import BuildError
+from fledge.manifest import DEFAULT_RESOURCES
 
 if TYPE_CHECKING:
     from fledge.context import BuildContext
 
-RESOURCES: Final[Mapping[str, int]] = {"cpu_cores": 2, "memory_mb": 2048}
 COMMAND_LINE_MAX: Final = 2047
 """Bytes that a kernel takes, on x86 and arm64 (COMMAND_LINE_SIZE)."""
 
@@ -64,7 +64,7 @@ def describe(request: Request, setup: Setup, files: HandedFiles, context: BuildC
         copied = subject.writable and not setup.vmm.discards_writes
         image = files.copy(subject.artifact) if copied else subject.artifact
         disks = (Disk(image, read_only=not subject.writable),)
-    resources = {**RESOURCES, **subject.manifest.get("resources", {})}
+    resources = {**DEFAULT_RESOURCES, **subject.manifest.get("resources", {})}
     return Machine(
         architecture=architecture,
         kernel=setup.kernel.path,
