@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,31 @@ def test_a_folder_that_the_user_may_not_enter() -> None:
             source("closed")
         with pytest.raises(UsageError, match=r"^\./closed/Dockerfile is not there; expected a Dockerfile"):
             source("./closed/Dockerfile")
+
+
+def test_nothing_is_not_this_folder() -> None:
+    Path("Dockerfile").touch()
+    with pytest.raises(UsageError, match="what to build is empty; expected a Dockerfile, its folder, or an image"):
+        source("")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["./Dockerfile", "--agent", "none"],
+            "\n  hint: ./Dockerfile is taken for where the artifact goes; name what to build before the flag",
+        ),
+        (["--agent", "none"], ""),
+    ],
+)
+def test_a_flag_that_takes_what_was_to_be_built(arguments: list[str], said: str) -> None:
+    Path("Dockerfile").touch()
+    argv = [sys.executable, "-m", "fledge.cli.main", "build", "--output-initramfs", *arguments]
+    done = subprocess.run(argv, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    error = "fledge: error: --output-initramfs goes with a direct build; with fledge.toml, its own keys say that"
+    assert done.stderr == f"{error}{said}\n"
 
 
 @pytest.mark.parametrize("what", ["a" * 300, "a\0b"])

@@ -67,9 +67,14 @@ def command(
 
     source = source_of(what, of_dockerfile, os.environ)
     if source is None:
-        for flag, value in (("--agent", agent), ("--filesystem", filesystem), ("--output-initramfs", output_initramfs)):
+        taken = f"{output_initramfs} is taken for where the artifact goes; name what to build before the flag"
+        for flag, value, hint in (
+            ("--output-initramfs", output_initramfs, taken if output_initramfs else None),
+            ("--agent", agent, None),
+            ("--filesystem", filesystem, None),
+        ):
             if value is not None:
-                raise UsageError(f"{flag} goes with a direct build; with fledge.toml, its own keys say that")
+                raise UsageError(f"{flag} goes with a direct build; with fledge.toml, its own keys say that", hint=hint)
         plan = configuration.load(
             config, manifest, output=output, artifact_url=artifact_url, platform=platform, environ=os.environ
         )

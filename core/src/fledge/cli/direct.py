@@ -44,6 +44,8 @@ def dockerfile_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def source_of(what: str | None, flags: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any] | None:
     """The keys of `[source]`; None: what fledge.toml says. Raises UsageError for what does not go together."""
+    if what == "":  # "$unset", which pathlib would take for this folder.
+        raise UsageError("what to build is empty; expected a Dockerfile, its folder, or an image")
     given = [flag for key, flag in _FLAGS.items() if flags[key]]
     if what is not None and flags["dockerfile"] is not None:
         raise UsageError(f"give either --dockerfile {flags['dockerfile']} or {what}, not both")
