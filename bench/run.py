@@ -142,8 +142,6 @@ def reference(name: str, format_: str, folder: Path) -> tuple[float, dict[str, f
 def compress_alone(artifact: Path, level: int) -> float:
     """Seconds to compress the file contents of an artifact in 128 KiB blocks on all cores, and nothing else."""
     import zstandard
-
-    sys.path.insert(0, str(ROOT))
     from fledge.inspection import read_artifact
     from fledge.tree.inode import File
 

@@ -75,6 +75,12 @@ class DockerfileRequest:
     """SOURCE_DATE_EPOCH, seconds: the time of what is built, for a builder that can set it."""
 
     @property
+    def dated_args(self) -> Mapping[str, str]:
+        """`build_args` with the epoch as SOURCE_DATE_EPOCH, unless they have one: what BuildKit calls `created`."""
+        epoch = {} if self.epoch is None else {"SOURCE_DATE_EPOCH": str(self.epoch)}
+        return {**epoch, **self.build_args}
+
+    @property
     def reference(self) -> ImageReference:
         """What the image is called in messages, which is the same on every machine for a file below `base_dir`."""
         path = self.dockerfile

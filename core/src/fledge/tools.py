@@ -209,6 +209,16 @@ def _die_with_us() -> Callable[[], object]:
     return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def csv_line(*fields: str) -> str:
+    """Fields of a flag as docker and buildctl read it, by the rules of CSV: a path may have a comma."""
+    import csv
+    import io
+
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(fields)
+    return line.getvalue()
+
+
 def kill_running() -> None:
     """Kills what is running; for a process that is about to end."""
     for process in tuple(_running):

@@ -124,15 +124,24 @@ class TestObstacle:
     def test_no_program(self, tmp_path: Path) -> None:
         assert self.told(tmp_path, {"PATH": str(tmp_path)}) == "the program 'buildctl' is not installed"
 
-    @pytest.mark.parametrize("address", ["unix:///nonexistent/sock", "tcp://127.0.0.1:1"])
-    def test_no_daemon(self, tmp_path: Path, programs: Path, address: str) -> None:
+    @pytest.mark.parametrize(
+        ("address", "said"),
+        [
+            ("unix:///nonexistent/sock", "no such file or directory"),
+            ("tcp://127.0.0.1:1", "connection refused"),
+            ("tcp://[::1", "missing ']' in host"),
+            ("unixx:///x", "unknown port"),
+        ],
+    )
+    def test_no_daemon(self, tmp_path: Path, programs: Path, address: str, said: str) -> None:
         told = self.told(tmp_path, {**os.environ, "PATH": str(programs), "FLEDGE_BUILDKIT_ADDR": address})
-        assert told == f"no buildkitd answers at {address}"
+        assert told == f"no buildkitd answers at {address}: {said}"
 
     def test_the_default_address(self, tmp_path: Path, programs: Path) -> None:
         if Path(DEFAULT_ADDRESS.removeprefix("unix://")).exists():
             pytest.skip("there is a buildkitd on this machine")
-        assert self.told(tmp_path, {"PATH": str(programs)}) == f"no buildkitd answers at {DEFAULT_ADDRESS}"
+        told = self.told(tmp_path, {"PATH": str(programs)})
+        assert told == f"no buildkitd answers at {DEFAULT_ADDRESS}: no such file or directory"
 
 
 def test_the_command_line() -> None:
@@ -143,6 +152,6 @@ def test_the_command_line() -> None:
     assert command(asked, "tcp://h:1") == [
         "buildctl", "--addr", "tcp://h:1", "build", "--progress=plain", "--frontend=dockerfile.v0",
         "--local", "context=/ctx", "--local", "dockerfile=/x", "--opt", "filename=D", "--opt", "platform=linux/amd64",
-        "--opt", "target=t", "--opt", "build-arg:A=1 2", "--opt", "build-arg:SOURCE_DATE_EPOCH=7",
+        "--opt", "target=t", "--opt", "build-arg:SOURCE_DATE_EPOCH=7", "--opt", "build-arg:A=1 2",
         "--secret", 'id=s,"src=/a,b"', "--no-cache", "--output", "type=oci,dest=-,rewrite-timestamp=true",
     ]  # fmt: skip

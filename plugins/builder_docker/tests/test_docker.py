@@ -211,8 +211,8 @@ def test_the_command_line(tmp_path: Path) -> None:
     )  # fmt: skip
     assert command(BUILDX, asked, "n") == [
         "docker", "buildx", "build", "--progress=plain", "--load", "--provenance=false", "--sbom=false",
-        "--file", "/x/D", "--tag", "n", "--platform", "linux/amd64", "--target", "t", "--build-arg", "A=1 2",
-        "--build-arg", "SOURCE_DATE_EPOCH=7", "--secret", 'id=s,"src=/a,b"', "--no-cache", "/ctx",
+        "--file", "/x/D", "--tag", "n", "--platform", "linux/amd64", "--target", "t",
+        "--build-arg", "SOURCE_DATE_EPOCH=7", "--build-arg", "A=1 2", "--secret", 'id=s,"src=/a,b"', "--no-cache", "/ctx",
     ]  # fmt: skip
     assert "SOURCE_DATE_EPOCH" not in str(command(CLASSIC, asked, "n"))
     own = replace(asked, build_args={"SOURCE_DATE_EPOCH": "1"})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
@@ -34,8 +32,9 @@ class Buildkit(Builder):
         argv = ["buildctl", "--addr", self._address, "--timeout", "5", "debug", "workers"]
         try:
             tools.run(argv, self.context.progress, environ=self.context.environ, timeout=_PATIENCE)
-        except tools.ProgramError:
-            return f"no buildkitd answers at {self._address}"
+        except tools.ProgramError as error:
+            said = error.message.rpartition(": ")[2].strip('"')
+            return f"no buildkitd answers at {self._address}: {said}"
         except FledgeError as error:
             return error.message
         return None
@@ -75,24 +74,14 @@ def command(request: DockerfileRequest, address: str, bases: Sequence[str] = ())
     options = {"filename": request.dockerfile.name, "platform": str(request.platform)}
     if request.target is not None:
         options["target"] = request.target
-    arguments = dict(request.build_args)
-    if request.epoch is not None:
-        arguments.setdefault("SOURCE_DATE_EPOCH", str(request.epoch))
-    options |= {f"build-arg:{key}": value for key, value in arguments.items()}
+    options |= {f"build-arg:{key}": value for key, value in request.dated_args.items()}
     for key, value in options.items():
         argv += ["--opt", f"{key}={value}"]
     for key, path in request.secrets.items():
-        argv += ["--secret", _csv(f"id={key}", f"src={path}")]
+        argv += ["--secret", tools.csv_line(f"id={key}", f"src={path}")]
     if request.no_cache:
         argv.append("--no-cache")
     # The layers come over a connection that may be slow, and are compressed for it anyway; what a Dockerfile changed has
     # the time of the epoch, where there is one.
     rewrite = ("rewrite-timestamp=true",) if request.epoch is not None else ()
-    return [*argv, *bases, "--output", _csv("type=oci", "dest=-", *rewrite)]
-
-
-def _csv(*fields: str) -> str:
-    """A line of CSV, as which buildctl reads such a flag: a path may have a comma."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(fields)
-    return line.getvalue()
+    return [*argv, *bases, "--output", tools.csv_line("type=oci", "dest=-", *rewrite)]

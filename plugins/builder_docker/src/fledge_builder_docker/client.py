@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from fledge.sources import DockerfileRequest
+from fledge.tools import csv_line
 
 _BUILT_IN: Final = range(19, 23)
 """The major versions of the docker command that speak BuildKit without buildx; later ones hand over to it."""
@@ -43,21 +42,12 @@ def command(client: Client, request: DockerfileRequest, name: str) -> list[str]:
     argv = [*client.words, "--file", str(request.dockerfile), "--tag", name, "--platform", str(request.platform)]
     if request.target is not None:
         argv += ["--target", request.target]
-    arguments = dict(request.build_args)
-    if client is not CLASSIC and request.epoch is not None:
-        # What BuildKit calls the image's `created`; the classic builder would warn of an argument that nobody uses.
-        arguments.setdefault("SOURCE_DATE_EPOCH", str(request.epoch))
+    # The classic builder would warn of an argument that nobody uses.
+    arguments = request.build_args if client is CLASSIC else request.dated_args
     for key, value in arguments.items():
         argv += ["--build-arg", f"{key}={value}"]
     for key, path in request.secrets.items():
-        argv += ["--secret", _csv(f"id={key}", f"src={path}")]
+        argv += ["--secret", csv_line(f"id={key}", f"src={path}")]
     if request.no_cache:
         argv.append("--no-cache")
     return [*argv, str(request.build_context)]
-
-
-def _csv(*fields: str) -> str:
-    """The docker command reads such a flag as a line of CSV: a path may have a comma."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(fields)
-    return line.getvalue()
