@@ -19,7 +19,7 @@ from fledge.values import Digest
 from fledge_builder_microvm import instructions as ins
 from fledge_builder_microvm.archive import extract, is_archive, read_archive
 from fledge_builder_microvm.changes import Change
-from fledge_builder_microvm.copying import NOTHING, Found, Manner, copy, find_sources, guest_path, is_name
+from fledge_builder_microvm.copying import NOTHING, Found, Manner, copy, find_sources, guest_path, is_name, text_of
 from fledge_builder_microvm.edit import Edit
 from fledge_builder_microvm.origins import Origin
 from fledge_builder_microvm.owners import find_owner
@@ -90,7 +90,7 @@ class CopyStep:
                 for source in self._sources
             ]
         manner = [self._owner, self._mode, self._exclude, self._is_add, self._epoch]
-        return "COPY", str(self._destination), self._into, copied, self._documents, manner
+        return "COPY", text_of(self._destination), self._into, copied, self._documents, manner
 
     def changes(self, tree: Tree) -> Sequence[Change]:
         """Copies into `tree`, which is changed. Raises BuildError."""

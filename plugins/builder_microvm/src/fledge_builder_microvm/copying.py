@@ -56,6 +56,11 @@ def guest_path(text: str) -> GuestPath:
         raise BuildError(str(error)) from None
 
 
+def text_of(path: GuestPath) -> str:
+    """The path as programs take it; its `str` is for people."""
+    return os.fsdecode(bytes(path))
+
+
 def find_sources(origin: Origin, source: str) -> list[Found]:
     """What `source` names in `origin`, by name; several only where it is a pattern.
 

@@ -17,6 +17,7 @@ from fledge.tree.tree import Tree
 from fledge.values import GuestPath
 from fledge_guest import StepMount
 
+from fledge_builder_microvm.copying import text_of
 from fledge_builder_microvm.steps import BindMount, CacheMount, Mount, RunStep, SecretMount, TmpfsMount
 
 HOSTNAME: Final = "fledge-build"
@@ -93,7 +94,7 @@ class _Surrounding:
             case TmpfsMount(target, size):
                 place = self._point(GuestPath.parse(target), folder=True)
                 options = f"size={size}" if size is not None else None
-                self._made.mounts.append(StepMount(_text(place), type="tmpfs", options=options))
+                self._made.mounts.append(StepMount(text_of(place), type="tmpfs", options=options))
                 self._inside.append((place, None))
             case BindMount(target, Directory() as folder, readonly):
                 place = self._point(GuestPath.parse(target), folder=True)
@@ -122,14 +123,16 @@ class _Surrounding:
             raise BuildError(f"more than {_DISKS_MAX} mounts of files, folders and caches are not possible")
         device = f"/dev/vd{chr(ord('c') + len(self._made.disks))}"
         self._made.disks.append(image)
-        self._made.mounts.append(StepMount(_text(place), source=device, type="ext4", within=within, read_only=readonly))
+        self._made.mounts.append(
+            StepMount(text_of(place), source=device, type="ext4", within=within, read_only=readonly)
+        )
 
     def _bind_file(self, target: str, data: bytes, mode: int, owner: tuple[int, int] = (0, 0)) -> None:
         place = self._point(GuestPath.parse(target), folder=False)
         source = f"{FILES}/{len(self._made.files)}"
         self._made.files[source] = mode, data
         self._made.owners[source] = owner
-        self._made.mounts.append(StepMount(_text(place), source=source))
+        self._made.mounts.append(StepMount(text_of(place), source=source))
 
     def _point(self, target: GuestPath, *, folder: bool) -> GuestPath:
         """Where `target` really is, with a mount point there, or a mount in which the guest makes one."""
@@ -177,7 +180,3 @@ def _copy(folder: Directory) -> Directory:
     copy = Directory(folder.mode, folder.uid, folder.gid, folder.mtime, folder.xattrs)
     copy.entries = dict(folder.entries)
     return copy
-
-
-def _text(path: GuestPath) -> str:
-    return bytes(path).decode("utf-8", "surrogateescape")

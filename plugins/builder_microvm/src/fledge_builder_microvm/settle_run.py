@@ -16,7 +16,7 @@ from fledge.values import ByteSize
 
 from fledge_builder_microvm import instructions as ins
 from fledge_builder_microvm.arguments import Scope
-from fledge_builder_microvm.copying import guest_path
+from fledge_builder_microvm.copying import guest_path, text_of
 from fledge_builder_microvm.image_config import DEFAULT_PATH, ConfigDraft
 from fledge_builder_microvm.lines import with_heredocs
 from fledge_builder_microvm.origins import Origin
@@ -35,8 +35,8 @@ _ALIASES: Final = {
 _KEYS: Final = {
     "bind": {"target", "source", "from", "readwrite", "readonly"},
     "cache": {"target", "id", "from", "source", "readonly", "readwrite", "sharing", "mode", "uid", "gid"},
-    "tmpfs": {"target", "size"},
-    "secret": {"target", "id", "required", "mode", "uid", "gid", "env"},
+    "tmpfs": {"target", "size", "readwrite"},
+    "secret": {"target", "id", "source", "required", "mode", "uid", "gid", "env"},
 }
 _MODE: Final = re.compile("0*[0-7]{1,4}")
 _BOOLEANS: Final = ("readonly", "readwrite", "required")
@@ -68,11 +68,13 @@ class RunSettler:
             keys.append(sorted(mount.values.items()))
             if mount.kind == "bind":
                 inode, key = self._source(mount)
-                mounts.append(BindMount(mount.target(), inode, not mount.flag("readwrite")))
+                mounts.append(BindMount(mount.target(), inode, mount.read_only(True)))
                 keys.append(key)
             elif mount.kind == "cache":
                 mounts.append(self._cache(mount))
             elif mount.kind == "tmpfs":
+                if mount.read_only(False):
+                    raise BuildError("--mount=type=tmpfs: it can't be read-only")
                 mounts.append(TmpfsMount(mount.target(), mount.size()))
             else:
                 mounts += self._secret(mount, secrets)
@@ -101,7 +103,7 @@ class RunSettler:
         seed = self._source(mount)[0] if "from" in mount.values else None
         if seed is not None and not isinstance(seed, Directory):
             raise BuildError("--mount=type=cache: source is not a directory")
-        sharing = mount.values.get("sharing", "shared")
+        sharing = mount.values.get("sharing", "shared").lower()
         if sharing not in _SHARING:
             raise BuildError(f"--mount: sharing={sharing}; {', '.join(_SHARING)} are allowed")
         target = mount.target()
@@ -112,14 +114,14 @@ class RunSettler:
             mount.mode(),
             mount.owner("uid"),
             mount.owner("gid"),
-            mount.flag("readonly"),
+            mount.read_only(False),
             cast(Literal["shared", "private", "locked"], sharing),
         )
 
     def _secret(self, mount: _Mount, environ: dict[str, str]) -> list[Mount]:
         """The file that shows the secret; one that is wanted in the environment goes into `environ`."""
         target = mount.values.get("target")
-        id_ = mount.values.get("id") or (target and posixpath.basename(target))
+        id_ = mount.values.get("id") or mount.values.get("source") or (target and posixpath.basename(target))
         if not id_:
             raise BuildError("--mount=type=secret: neither id nor target is given")
         path = self._request.secrets.get(id_)
@@ -144,7 +146,7 @@ class _Mount:
 
     def __init__(self, written: Mapping[str, str], words: Words, variables: Mapping[str, str], workdir: str) -> None:
         values = {_ALIASES.get(key, key): value for key, value in written.items()}
-        self.kind = values.pop("type", "bind")
+        self.kind = values.pop("type", "bind").lower()
         self._workdir = workdir
         if self.kind not in _KEYS:
             raise BuildError(f"--mount=type={self.kind} is not supported; {', '.join(_KEYS)} are")
@@ -160,14 +162,21 @@ class _Mount:
     def flag(self, key: str) -> bool:
         return self.values.get(key, "false") in ("true", "1")
 
+    def read_only(self, default: bool) -> bool:
+        """What the last of readonly and readwrite says."""
+        for key in self.values:
+            if key in ("readonly", "readwrite"):
+                default = self.flag(key) == (key == "readonly")
+        return default
+
     def target(self) -> str:
         target = self.values.get("target")
         if not target:
             raise BuildError(f"--mount=type={self.kind}: target is missing")
-        path = str(guest_path(posixpath.join(self._workdir, target)))
-        if path == "/":
+        path = guest_path(posixpath.join(self._workdir, target))
+        if not path.parts:
             raise BuildError(f"--mount=type={self.kind}: the target can't be /")
-        return path
+        return text_of(path)
 
     def mode(self) -> int | None:
         text = self.values.get("mode")

@@ -14,7 +14,7 @@ from fledge.values import GuestPath
 from fledge_builder_microvm import instructions as ins
 from fledge_builder_microvm.changes import Change
 from fledge_builder_microvm.copy_step import CopyStep
-from fledge_builder_microvm.copying import guest_path
+from fledge_builder_microvm.copying import guest_path, text_of
 from fledge_builder_microvm.digits import whole_number
 from fledge_builder_microvm.edit import Edit
 from fledge_builder_microvm.layer_writer import write_layer
@@ -127,8 +127,8 @@ class StageBuilder:
             edit.make_directories(path, *self._workdir_owner(user, path))
             return edit.changes()
 
-        self._layer(instruction, ("WORKDIR", str(path), user, self._files.epoch), make)
-        self._config.run["WorkingDir"] = _text(path)
+        self._layer(instruction, ("WORKDIR", text_of(path), user, self._files.epoch), make)
+        self._config.run["WorkingDir"] = text_of(path)
 
     def _workdir_owner(self, user: str, path: GuestPath) -> tuple[int, int]:
         """USER's, and root where the image does not know it: BuildKit tells so only when something runs."""
@@ -228,10 +228,6 @@ class StageBuilder:
         self._log(instruction)
         parse_trigger(instruction.trigger, instruction.place)
         self._config.add_trigger(instruction.trigger)
-
-
-def _text(path: GuestPath) -> str:
-    return bytes(path).decode("utf-8", "surrogateescape")
 
 
 _METHODS: Final[Mapping[type[ins.Instruction], Callable[[StageBuilder, Any], None]]] = {

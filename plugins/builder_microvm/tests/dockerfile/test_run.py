@@ -72,6 +72,12 @@ def test_no_network(project: Project, runner: Any) -> None:
         ("type=tmpfs,dst=t,size=10M", TmpfsMount("/w/t", 10 << 20)),
         ("type=cache,target=/c", CacheMount("/c", "/c")),
         ("type=cache,target=/c/,id=$i,sharing=locked,mode=0700,uid=1,gid=2,ro", CacheMount("/c", "k", None, 0o700, 1, 2, True, "locked")),
+        ("type=cache,target=/c,rw=false", CacheMount("/c", "/c", readonly=True)),
+        ("type=cache,target=/c,ro,rw", CacheMount("/c", "/c")),
+        ("type=Cache,target=/c,sharing=LOCKED", CacheMount("/c", "/c", sharing="locked")),
+        ("type=tmpfs,target=/t,rw", TmpfsMount("/t")),
+        ("type=tmpfs,target=/caf\xe9\u200bx", TmpfsMount("/caf\xe9\u200bx")),
+        ("type=secret,source=token", SecretMount("/run/secrets/token", b"s3cret")),
         ("type=secret,id=token", SecretMount("/run/secrets/token", b"s3cret")),
         ("type=secret,id=token,target=/a/b,mode=0440,uid=5", SecretMount("/a/b", b"s3cret", 0o440, 5)),
         ("type=secret,target=/x/token", SecretMount("/x/token", b"s3cret")),
@@ -101,6 +107,24 @@ def test_bind_mounts(project: Project, runner: Any) -> None:
     assert [mount.target for mount in runner.steps[-1].mounts] == ["/all", "/all/a", "/stage"]
 
 
+@pytest.mark.parametrize(
+    ("flags", "readonly"),
+    [
+        ("", True),
+        (",ro", True),
+        (",rw", False),
+        (",readonly=false", False),
+        (",rw=false", True),
+        (",ro,rw", False),
+        (",rw,ro", True),
+    ],
+)
+def test_whether_a_bind_mount_is_read_only(project: Project, runner: Any, flags: str, readonly: bool) -> None:
+    (mount,) = step(project, runner, f"RUN --mount=target=/x{flags} x").mounts
+    assert isinstance(mount, BindMount)
+    assert mount.readonly is readonly
+
+
 def test_a_secret_in_the_environment(project: Project, runner: Any, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("s3cret")
@@ -121,7 +145,8 @@ def test_a_secret_that_is_not_given(project: Project, runner: Any) -> None:
         ("type=ssh", "--mount=type=ssh is not supported; bind, cache, tmpfs, secret are"),
         ("type=tmpfs", "--mount=type=tmpfs: target is missing"),
         ("type=tmpfs,target=/", "--mount=type=tmpfs: the target can't be /"),
-        ("type=tmpfs,target=/x,uid=1", "--mount=type=tmpfs: unknown key 'uid'; allowed: size, target"),
+        ("type=tmpfs,target=/x,uid=1", "--mount=type=tmpfs: unknown key 'uid'; allowed: readwrite, size, target"),
+        ("type=tmpfs,target=/x,rw=false", "--mount=type=tmpfs: it can't be read-only"),
         ("type=tmpfs,target=/x,size=big", "--mount: malformed size 'big'"),
         ("type=cache,target=/x,sharing=all", "--mount: sharing=all; shared, private, locked are allowed"),
         ("type=cache,target=/x,mode=9", "--mount: mode=9 is not a mode; octal digits from 0 to 7777 are allowed"),
