@@ -62,3 +62,17 @@ def test_the_summary_is_log(tmp_path: Path, command: str) -> None:
     assert code == 0
     assert json.loads(told.splitlines()[-1])["message"].startswith(f"{artifact}: cpio, 4 inodes, 10 ")
     assert run([command, str(artifact), "-q"], subprocess.DEVNULL) == (0, "")
+
+
+def test_a_path_that_is_not_utf8_is_printed_as_it_is(tmp_path: Path) -> None:
+    name = b"\xff.cpio"
+    (tmp_path / os.fsdecode(name)).write_bytes(b"no artifact")
+    done = subprocess.run(
+        [sys.executable, "-m", "fledge.cli.main", "verify", name],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},  # As in a locale such as en_US.UTF-8.
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout.startswith(name + b": structure: expected "), done.stderr

@@ -175,11 +175,15 @@ class _Results(io.FileIO):
 
 
 def results(stream: TextIO | None) -> TextIO:
-    """A stream that writes where `stream` writes, and tells what fails as an error of ours. None: nowhere (`>&-`)."""
+    """A stream that writes where `stream` writes, and tells what fails as an error of ours. None: nowhere (`>&-`).
+
+    A path is written as the bytes that it is, UTF-8 or not.
+    """
     if stream is None:
         return open(os.devnull, "w")
     raw = _Results(stream.fileno(), "wb", closefd=False)
-    return io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=stream.isatty())
+    errors = "surrogateescape" if stream.errors == "strict" else stream.errors
+    return io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, errors, line_buffering=stream.isatty())
 
 
 def amount(stage: Stage) -> str:
