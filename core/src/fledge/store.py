@@ -2,11 +2,11 @@
 
     blobs/<algorithm>/<hex>       what was downloaded whole: manifests, configs, agents
     layers/<algorithm>/<hex>/     a layer by its diff_id: `tar` (decompressed) and `index` (what stands where)
-    links/<kind>/<key>            small facts: what a URL gave, and with which ETag
-    packs/<kind>/...              what a filesystem keeps for the next build (compressed blocks)
+    links/<kind>/<key>            small facts: what a URL gave, and with which ETag; which layer a step gave
+    packs/<kind>/...              what a driver keeps for the next build (compressed blocks, caches of steps)
 
 Everything is written aside and renamed, so a reader never sees half a file, and two writers of one thing write the
-same thing. A build holds a shared lock; `prune` takes it exclusively.
+same thing; but for caches of steps, disks that one step at a time writes in their place. A build holds a shared lock; `prune` takes it exclusively.
 """
 
 from __future__ import annotations
