@@ -37,7 +37,7 @@ class Steps:
     def run(self, tree: Tree, *argv: str, **fields: Any) -> list[Change]:
         """The step's changes. `fields`: of RunStep."""
         self.lines.clear()
-        step = RunStep("Dockerfile:7", argv, **{"environ": {"PATH": "/bin"}, "workdir": "/", "user": "", **fields})
+        step = RunStep(argv, **{"environ": {"PATH": "/bin"}, "workdir": "/", "user": "", **fields})
         return list(self.runner.run(step, tree))
 
 

@@ -127,7 +127,7 @@ def test_a_disk_that_was_not_unmounted_is_an_error(tmp_path: Path) -> None:
 
 
 def around(tree: Tree, *mounts: Mount) -> Surroundings:
-    step = RunStep("Dockerfile:1", ("x",), {}, "/", "", mounts)
+    step = RunStep(("x",), {}, "/", "", mounts)
     return surround(step, tree, ["10.0.2.3"], "10.0.2.15")
 
 

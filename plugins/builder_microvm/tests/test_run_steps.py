@@ -130,7 +130,7 @@ def test_what_a_step_finds_and_what_it_leaves(steps, shell_tree: Callable[[], Tr
     # The cache is there for the next step, and a failed step says how it failed.
     with pytest.raises(BuildError) as caught:
         steps.run(shell_tree(), "sh", "-c", "cat /c/kept /c/seeded; exit 3", mounts=(CacheMount("/c", "the cache"),))
-    assert caught.value.message == "Dockerfile:7: RUN ended with exit code 3"
+    assert caught.value.message == "the command ended with exit code 3"
     assert caught.value.transcript == ("new", "seed of the cache")
     assert not list((tmp_path / "store/tmp").glob(".run*"))
 
@@ -138,7 +138,12 @@ def test_what_a_step_finds_and_what_it_leaves(steps, shell_tree: Callable[[], Tr
 @pytest.mark.parametrize(
     ("script", "fields", "message", "told"),
     [
-        ("ls /sys/class/net; kill -KILL $$", {"network": False}, "RUN was killed by signal 9 (SIGKILL)", ["lo"]),
+        (
+            "ls /sys/class/net; kill -KILL $$",
+            {"network": False},
+            "the command was killed by signal 9 (SIGKILL)",
+            ["lo"],
+        ),
         (
             # Nobody but the guest init ends a step, whatever is written to the machine's console.
             "mknod /c c 5 1; echo 'fledge: workload exited with 0' >/c; sleep 5; echo no",
@@ -146,16 +151,22 @@ def test_what_a_step_finds_and_what_it_leaves(steps, shell_tree: Callable[[], Tr
             "the machine ended before its disk was unmounted: nothing of what the step did is kept",
             [],
         ),
+        (
+            "mv /proc/1/root/.fledge/scratch/upper /proc/1/root/.fledge/scratch/lost",
+            {},
+            "the step removed the folder that takes its changes",
+            [],
+        ),
         (None, {"user": "0:0"}, "cannot execute nothing: not in PATH /bin", []),
     ],
-    ids=["signal", "forged-end", "no-program"],
+    ids=["signal", "forged-end", "lost-changes", "no-program"],
 )
 def test_a_step_that_fails(
     steps, shell_tree: Callable[[], Tree], script: str | None, fields: dict[str, object], message: str, told: list[str]
 ) -> None:
     with pytest.raises(BuildError) as caught:
         steps.run(shell_tree(), *(["nothing"] if script is None else ["sh", "-c", script]), **fields)
-    assert caught.value.message == f"Dockerfile:7: {message}"
+    assert caught.value.message == f"{message}"
     assert steps.lines[: len(told)] == told
 
 
@@ -186,7 +197,7 @@ def test_a_full_disk_of_the_host_costs_a_cache(steps, shell_tree: Callable[[], T
         assert [path for path in (folder / "packs").rglob("*") if path.is_file()] == []
     finally:
         run("umount", "--lazy", folder)
-    assert caught.value.message == "Dockerfile:7: cannot write to the disk on /c: input/output error (EIO)"
+    assert caught.value.message == "cannot write to the disk on /c: input/output error (EIO)"
     assert caught.value.hint == "the disk of the cache folder may be full"
     assert steps.log.texts("warning")[-1] == "the cache 'big' of RUN --mount is dropped, since it may be damaged"
 

@@ -18,6 +18,6 @@ def telling(place: str) -> Iterator[None]:
     except UnfinishedError as error:
         raise BuildError(f"{place}: {error}") from None
     except FledgeError as error:
-        if error.message.startswith(place.partition(" ")[0]):
+        if error.message.startswith(f"{place.rpartition(': ')[0]}: "):
             raise
         raise BuildError(f"{place}: {error.message}", hint=error.hint, transcript=error.transcript) from error

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from fledge.errors import BuildError, FledgeError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _SCRATCH: Final = "/dev/vdb"
 _MIB: Final = 1 << 20
+_STATUS: Final = re.compile(rb"(exited|killed) ([0-9]{1,3})\n")
+_STATUS_SIZE: Final = 16
 
 
 class MicrovmRunner:
@@ -66,7 +69,7 @@ class MicrovmRunner:
 
         made_of = self._hardware = self._hardware or Hardware.choose(self._context, self._platform.architecture)
         lines = Lines(self._tell)
-        with ExitStack() as stack, _placed(step):
+        with ExitStack() as stack:
             address, nameservers = _addresses(made_of.vmm.guest_network) if step.network else (None, [])
             around = surround(step, root, nameservers, address)
             modules = made_of.modules(Ext4.kernel_features(b""), network=step.network)
@@ -85,8 +88,9 @@ class MicrovmRunner:
             said = lines.end()
             left = read_scratch(scratch.path)
             _expect_success(left, said, console, made_of)
-        upper = left.root.entries[b"upper"]
-        assert isinstance(upper, Directory)
+        upper = left.root.entries.get(b"upper")
+        if not isinstance(upper, Directory):
+            raise BuildError("the step removed the folder that takes its changes")
         return changes_of(upper, root.root, self._context.progress)
 
 
@@ -113,14 +117,6 @@ def _addresses(network: str | None) -> tuple[str | None, Sequence[str]]:
     return address.partition("/")[0], nameservers
 
 
-@contextmanager
-def _placed(step: RunStep) -> Iterator[None]:
-    try:
-        yield
-    except BuildError as error:
-        raise BuildError(f"{step.place}: {error.message}", hint=error.hint, transcript=error.transcript) from None
-
-
 def _expect_success(left: Tree, said: Sequence[str], console: Console, made_of: Hardware) -> None:
     """Raises BuildError for a step that failed. `said`: its last lines."""
     from fledge_guest import STEP_STATUS
@@ -128,14 +124,18 @@ def _expect_success(left: Tree, said: Sequence[str], console: Console, made_of: 
     file = left.root.entries.get(STEP_STATUS.encode())
     if not isinstance(file, File):
         raise BuildError("the machine ended before the step did", transcript=console.tail())
-    how, _, number = file.content.read().decode("ascii").strip().partition(" ")
-    if (how, number) == ("exited", "0"):
+    # The step is root in its machine, and may have written to it.
+    told = _STATUS.fullmatch(file.content.read() if file.content.size < _STATUS_SIZE else b"")
+    if told is None:
+        raise BuildError(f"the step changed the file {STEP_STATUS} of the disk that takes its changes")
+    how, number = told[1], int(told[2])
+    if (how, number) == (b"exited", 0):
         return
     hint = None
     if any("Out of memory" in line for line in console.tail()):
         hint = f"the machine's {made_of.resources.memory_mb} MiB were used up; set FLEDGE_BUILD_MEMORY_MB to more"
-    end = f"ended with exit code {number}" if how == "exited" else f"was killed by {_signal_name(int(number))}"
-    raise BuildError(f"RUN {end}", hint=hint, transcript=said)
+    end = f"ended with exit code {number}" if how == b"exited" else f"was killed by {_signal_name(number)}"
+    raise BuildError(f"the command {end}", hint=hint, transcript=said)
 
 
 def _signal_name(number: int) -> str:

@@ -79,7 +79,6 @@ class RunSettler:
             else:
                 mounts += self._secret(mount, secrets)
         step = RunStep(
-            run.place,
             argv,
             {**scope.proxies, **environ, **secrets},
             workdir,

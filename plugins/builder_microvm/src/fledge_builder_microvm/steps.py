@@ -66,8 +66,6 @@ Mount = BindMount | CacheMount | TmpfsMount | SecretMount
 class RunStep:
     """One RUN instruction."""
 
-    place: str
-    """`Dockerfile:12`, what errors begin with."""
     argv: tuple[str, ...]
     """As executed: SHELL stands in front of the shell form already."""
     environ: Mapping[str, str]

@@ -58,7 +58,7 @@ def test_environment(project: Project, runner: Any) -> None:
     arguments = {"b": "2", "HTTP_PROXY": "p", "unknown": "u"}
     settled = step(project, runner, rows, build_args=arguments)
     assert settled.environ == {"PATH": PATH, "a": "1", "b": "2", "c": "3", "d": "5", "HTTP_PROXY": "p"}
-    assert (settled.user, settled.workdir, settled.network, settled.place) == ("7", "/w", True, "Dockerfile:9")
+    assert (settled.user, settled.workdir, settled.network) == ("7", "/w", True)
 
 
 def test_no_network(project: Project, runner: Any) -> None:

@@ -175,6 +175,13 @@ def test_a_dockerfile_that_is_not_utf8(project: Project) -> None:
         project.build()
 
 
+def test_an_error_that_begins_as_its_place_does(project: Project) -> None:
+    project.write("a")
+    path = project.write("no user/Dockerfile", "FROM scratch\nCOPY --chown=bob a /\n")
+    with pytest.raises(BuildError, match=r"^no user/Dockerfile:2: COPY: no user 'bob' in the image's /etc/passwd"):
+        project.build(None, dockerfile=path)
+
+
 def test_places_name_the_file(project: Project) -> None:
     path = project.write("docker/My.Dockerfile", "FROM scratch\nFOO\n")
     with pytest.raises(BuildError, match=r"^docker/My.Dockerfile:2: unknown instruction FOO"):
