@@ -9,12 +9,11 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
+from fledge.bootable import DEFAULT_PATH
 from fledge.image.config import ImageConfig
 from fledge.image.fields import Fields, load_object
 from fledge.values import Platform
 
-DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""What BuildKit gives an image that has no PATH."""
 DEFAULT_SHELL: Final = ("/bin/sh", "-c")
 _LISTS: Final = ("Cmd", "Entrypoint", "Env", "OnBuild", "Shell")
 _OBJECTS: Final = ("ExposedPorts", "Labels", "Volumes")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, cast
 
+from fledge.bootable import DEFAULT_PATH
 from fledge.download import host_file
 from fledge.errors import BuildError
 from fledge.sources import DockerfileRequest
@@ -17,7 +18,7 @@ from fledge.values import ByteSize
 from fledge_builder_microvm import instructions as ins
 from fledge_builder_microvm.arguments import Scope
 from fledge_builder_microvm.copying import guest_path, text_of
-from fledge_builder_microvm.image_config import DEFAULT_PATH, ConfigDraft
+from fledge_builder_microvm.image_config import ConfigDraft
 from fledge_builder_microvm.lines import with_heredocs
 from fledge_builder_microvm.origins import Origin
 from fledge_builder_microvm.owners import owner_number
