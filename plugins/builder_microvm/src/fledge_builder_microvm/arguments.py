@@ -51,17 +51,17 @@ class Scope:
         self._given = given
         self._outer = outer
         self._variables = dict(environ)
-        self._declared: set[str] = set()
+        self.declared: set[str] = set()
 
     def child(self) -> Scope:
         """For a stage that is based on this one: it inherits what was declared."""
         scope = Scope(self._given, self._outer, self._variables)
-        scope._declared = set(self._declared)
+        scope.declared = set(self.declared)
         return scope
 
     def declare(self, name: str, default: str | None) -> None:
         """ARG. Without a value anywhere it changes nothing."""
-        self._declared.add(name)
+        self.declared.add(name)
         value = self._given.get(name, self._outer.get(name) if default is None else default)
         if value is not None:
             self._variables[name] = value
@@ -78,4 +78,4 @@ class Scope:
     @property
     def proxies(self) -> Mapping[str, str]:
         """The predefined ones that were given and not declared."""
-        return {name: value for name, value in self._given.items() if name in PREDEFINED - self._declared}
+        return {name: value for name, value in self._given.items() if name in PREDEFINED - self.declared}

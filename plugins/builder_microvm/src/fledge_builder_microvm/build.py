@@ -69,9 +69,9 @@ class Build:
 
     def image(self) -> ImageSource:
         """Builds the target. Raises BuildError."""
-        self._warn_of_unused()
         for stage in self.dockerfile.needed:
             self._states[stage.index] = self._stage(stage)
+        self._warn_of_unused()
         target = self.dockerfile.target
         state = self._states[target.index]
         created = self.created(state)
@@ -104,7 +104,10 @@ class Build:
         """What --from names in `stage`; None: the build context."""
         if name is None:
             return Origin("the build context", self.context_tree, folder=self.request.build_context)
-        found = self.dockerfile.graph.find(name)
+        graph = self.dockerfile.graph
+        found = graph.find(name)
+        if found is None and name.isdigit():
+            raise BuildError(f"--from={name}: there is no such stage; there are: {graph.names}")
         if found is None:
             files, where = self._image(name, epoch), f"the image {name}"
         elif found.index >= stage.index:
@@ -121,6 +124,8 @@ class Build:
             raise BuildError(
                 f"--from={name}: variables are not replaced here", hint="give the image a stage of its own"
             )
+        if name == SCRATCH:
+            return LayeredTree((), epoch)
         key = name, epoch
         if key not in self._images:
             self._images[key] = LayeredTree(self.images.fetch(name, self.request.platform).layers, epoch)
@@ -148,6 +153,8 @@ class Build:
 
     def _warn_of_unused(self) -> None:
         declared = {name for one in self.dockerfile.instructions if isinstance(one, ins.Arg) for name, _ in one.pairs}
+        # A trigger of a base image declares some, too.
+        declared = declared.union(*(state.scope.declared for state in self._states.values()))
         known = declared | PREDEFINED | set(self.dockerfile.graph.arguments)
         for name in sorted(set(self.request.build_args) - known):
             self.context.progress.warning(f"the build argument {name} is not declared by any ARG")

@@ -85,7 +85,7 @@ def _found(origin: Origin, path: GuestPath, source: str) -> Found:
     except BuildError as error:
         raise BuildError(f"{source!r} of {origin.where}: {error.message}") from None
     if inode is None:
-        raise origin.missing(source)
+        raise origin.missing(source, path)
     return Found(path.name, inode)
 
 

@@ -56,6 +56,11 @@ class Graph:
     arguments: Mapping[str, str]
     """The global scope: the ARGs before the first FROM, and those that are there unasked."""
 
+    @property
+    def names(self) -> str:
+        """All stages, for messages."""
+        return ", ".join(stage.name for stage in self.stages)
+
     def find(self, name: str) -> Stage | None:
         """The stage that --from or --target means, by its name (the last one of that name) or number."""
         lowered = name.lower()
@@ -69,8 +74,7 @@ class Graph:
         """The stage to build; None: the last one. Raises BuildError."""
         stage = self.stages[-1] if name is None else self.find(name)
         if stage is None:
-            there = ", ".join(stage.name for stage in self.stages)
-            raise BuildError(f"{dockerfile}: there is no stage {name!r}; there are: {there}")
+            raise BuildError(f"{dockerfile}: there is no stage {name!r}; there are: {self.names}")
         return stage
 
     def needed(self, target: Stage) -> tuple[Stage, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from fledge.errors import BuildError
 from fledge.image.reference import candidates
 from fledge.sources import DockerfileRequest, ImageRequest, ImageSource
 from fledge.tree.tree import Tree
-from fledge.values import Platform
+from fledge.values import GuestPath, Platform
 
 from fledge_builder_microvm.host_tree import context_tree
 from fledge_builder_microvm.patterns import IgnoreRules
@@ -36,9 +35,10 @@ class Origin:
     folder: Path | None = None
     """The build context's."""
 
-    def missing(self, source: str) -> BuildError:
-        """The error for a source that is not in it."""
-        there = self.folder is not None and os.path.lexists(self.folder / source.lstrip("/"))
+    def missing(self, source: str, path: GuestPath) -> BuildError:
+        """The error for a source, which is `path`, that is not in it."""
+        unfiltered = None if self.folder is None else context_tree(self.folder, IgnoreRules(()), 0)
+        there = unfiltered is not None and unfiltered.get(path) is not None
         hint = "the file exists, but a rule of .dockerignore leaves it out" if there else None
         return BuildError(f"{source!r} is not in {self.where}", hint=hint)
 

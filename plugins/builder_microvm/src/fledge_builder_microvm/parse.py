@@ -273,8 +273,8 @@ class _Parser:
 
     def _healthcheck(self) -> ins.Instruction:
         flags = self._flags(*_HEALTH_DURATIONS, "retries")
-        kind, _, self._rest = self._rest.partition(" ")
-        self._rest = self._rest.strip()
+        kind, *rest = self._rest.split(None, 1) or ("",)
+        self._rest = rest[0].strip() if rest else ""
         if kind.upper() == "NONE":
             if self._rest or flags:
                 self._fail("NONE takes nothing beside it")

@@ -220,7 +220,15 @@ class _Expansion:
             self._next()
         pattern = _shell_pattern(self._until("/", keep_escapes=True).joined(), self._escape)
         replacement = self._until("}").joined()
-        return pattern.sub(lambda _: replacement, value, count=0 if every else 1)
+        end = -1
+
+        def replace(match: re.Match[str]) -> str:
+            # As Go has it, which takes no empty match right behind another one.
+            nonlocal end
+            behind, end = match.start() == end and not match[0], match.end()
+            return "" if behind else replacement
+
+        return pattern.sub(replace, value, count=0 if every else 1)
 
     def _fail(self, what: str) -> NoReturn:
         raise UnfinishedError(f"{what} in {_excerpt(self._text)!r}")

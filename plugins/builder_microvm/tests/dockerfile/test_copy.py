@@ -156,6 +156,15 @@ def test_what_dockerignore_leaves_out_is_told(project: Project) -> None:
     assert caught.value.hint == "the file exists, but a rule of .dockerignore leaves it out"
 
 
+def test_a_file_outside_of_the_context_is_not_left_out_by_a_rule(project: Project) -> None:
+    (project.folder.parent / "outside").touch()
+    (project.folder / "link").symlink_to("..")
+    for source in ("../outside", "link/outside"):
+        with pytest.raises(BuildError, match=f"'{source}' is not in the build context") as caught:
+            project.build(f"FROM scratch\nCOPY {source} /\n")
+        assert caught.value.hint is None
+
+
 def test_a_pattern_that_nothing_matches_is_told(project: Project) -> None:
     project.write("f")
     built = project.build("FROM scratch\nCOPY f *.nothing /x/\n")

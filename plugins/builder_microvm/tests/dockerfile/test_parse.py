@@ -101,6 +101,7 @@ def test_run_and_its_flags() -> None:
     ("text", "durations", "retries"),
     [
         ("CMD x", {}, None),
+        ("CMD\tx", {}, None),
         ("--interval=1m30s --retries=5 CMD x", {"Interval": 90 * SECOND}, 5),
         (
             "--start-period=500ms --start-interval=1.5s CMD x",

@@ -153,6 +153,7 @@ def test_copying_from_stages(project: Project) -> None:
         ("FROM --platform=x scratch", "Dockerfile:1: FROM: malformed platform 'x'"),
         ("FROM scratch\nCOPY --from=b / /\nFROM scratch AS b\nFROM 0\nCOPY --from=0 / /", "Dockerfile:2: COPY: --from=b: the stage b has to come before this one"),
         ("FROM scratch AS a\nCOPY --from=a / /", "Dockerfile:2: COPY: --from=a: the stage a has to come before this one"),
+        ("FROM scratch AS a\nFROM scratch\nCOPY --from=7 / /", "Dockerfile:3: COPY: --from=7: there is no such stage; there are: a, 1"),
         ("FROM scratch\nCOPY --from=$x / /", "Dockerfile:2: COPY: --from=\\$x: variables are not replaced here"),
         ("FROM scratch\nEXPOSE http", "Dockerfile:2: EXPOSE: 'http' is not a port"),
         ("FROM scratch\nEXPOSE 70000", "Dockerfile:2: EXPOSE: '70000' is not a port"),
@@ -182,6 +183,10 @@ def test_an_error_that_begins_as_its_place_does(project: Project) -> None:
         project.build(None, dockerfile=path)
 
 
+def test_scratch_is_empty(project: Project) -> None:
+    assert project.build("FROM scratch\nCOPY --from=scratch / /x\n").paths == ["x"]
+
+
 def test_places_name_the_file(project: Project) -> None:
     path = project.write("docker/My.Dockerfile", "FROM scratch\nFOO\n")
     with pytest.raises(BuildError, match=r"^docker/My.Dockerfile:2: unknown instruction FOO"):
@@ -209,6 +214,7 @@ class TestBases:
         other = blobs.image(tar({"arm": b""}), platform="linux/arm64")
         tops = {
             "plain": blobs.index(plain, other),
+            "asks": blobs.image(tar({"f": b""}), config={"OnBuild": ["ARG a", "ENV A=$a"]}),
             "full": blobs.image(tar({"f": b""}), config=config, history=[{"created_by": "x"}], author="them"),
         }
         return blobs.layout(project.folder / "layout", tops)
@@ -226,6 +232,11 @@ class TestBases:
         assert [entry["created_by"] for entry in built.document["history"]] == [
             "x", "COPY trigger /triggered", "ENV T=$A", "ENV B=$A",
         ]  # fmt: skip
+
+    def test_a_trigger_declares_an_argument(self, project: Project, layout: Path) -> None:
+        built = project.build("FROM oci:layout:asks\n", build_args={"a": "1", "b": "2"})
+        assert built.env["A"] == "1"
+        assert built.log.texts("warning") == ["the build argument b is not declared by any ARG"]
 
     def test_triggers_are_steps(self, project: Project, layout: Path) -> None:
         project.write("trigger")

@@ -52,6 +52,12 @@ VARIABLES = {"a": "abc", "empty": "", "path": "/usr/local/bin:/usr/bin", "file":
         ("${path/bin/lib}", "/usr/local/lib:/usr/bin"),
         ("${path//bin/lib}", "/usr/local/lib:/usr/lib"),
         ("${file/a?c/X}", "Xhive.tar.gz"),
+        ("${a//*/y}", "y"),
+        ("${a/*/y}", "y"),
+        ("${empty//*/y}", "y"),
+        ("${a//b*/y}", "ay"),
+        ("${a//?/y}", "yyy"),
+        ("${a///y}", "yaybycy"),
         ("a\\", "a"),
     ],
 )
