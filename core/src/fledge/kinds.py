@@ -102,7 +102,7 @@ class Filesystem(Driver):
         return mtime
 
     def held_xattrs(self, xattrs: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
-        """What the artifact holds of an inode's xattrs: all, unless the user's options give some up."""
+        """What the artifact holds of an inode's xattrs, in the form in which it is read back."""
         return xattrs
 
     @classmethod

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fledge.blocks import Extent, copies, data_runs, extents_of
 from fledge.output import Copy
-from fledge.tree.content import Content, Source
+from fledge.tree.content import Content, Views
 from fledge.tree.inode import Device, File, Inode, Symlink
 
 from fledge_fs_btrfs.format import (
@@ -159,11 +159,11 @@ def _file_extent(start: int, length: int) -> bytes:
     return REGULAR_EXTENT.pack(GENERATION, length, 0, 0, 0, REGULAR, start, length, 0, length)
 
 
-class _InlineReader:
+class _InlineReader(Views):
     """Reads small contents, and gives the layers' mapped pages back now and then."""
 
     def __init__(self) -> None:
-        self._spans: dict[int, tuple[Source, int, int]] = {}
+        super().__init__()
         self._reads = 0
 
     def read(self, content: Content) -> bytes:
@@ -171,16 +171,8 @@ class _InlineReader:
         if len(pieces) != 1 or pieces[0].length != content.size:
             return content.read()
         piece = pieces[0]
-        source, start, end = piece.source, piece.start, piece.start + piece.length
-        data = bytes(source.view(start, piece.length))
-        span = self._spans.get(id(source))
-        self._spans[id(source)] = (source, min(start, span[1]), max(end, span[2])) if span else (source, start, end)
+        data = bytes(self.view(piece.source, piece.start, piece.length))
         self._reads += 1
         if self._reads % _RELEASE == 0:
             self.release()
         return data
-
-    def release(self) -> None:
-        for source, start, end in self._spans.values():
-            source.release(start, end - start)
-        self._spans.clear()

@@ -14,13 +14,13 @@ from typing import Final
 import lz4.block  # type: ignore[import-untyped]
 from fledge.output import ArtifactFile, Copy
 from fledge.progress import Stage
-from fledge.tree.content import Content, Piece
+from fledge.tree.content import Content, Views
+from fledge.workers import ordered
 
 from fledge_fs_erofs import format as fs
 from fledge_fs_erofs.contents import EMPTY, FIRST_BLOCK, FileData, Stored, blocks_of, cut, place_sparse
 from fledge_fs_erofs.lclusters import Index, index_size
-from fledge_fs_erofs.stream import Stream, release
-from fledge_fs_erofs.workers import ordered
+from fledge_fs_erofs.stream import Stream
 
 CLUSTER: Final = 128 << 10
 """Bytes that are compressed as one."""
@@ -61,7 +61,7 @@ class Lz4Contents:
         pool = ThreadPoolExecutor(self._jobs, "fledge-erofs")
         try:
             batches = ordered(pool, self._compress, _batches(files), self._jobs * _WINDOW_PER_JOB)
-            compressed = chain.from_iterable(batches)
+            compressed = chain.from_iterable(found for _, found in batches)
             for file in files:
                 if not file.content.size:
                     yield EMPTY
@@ -81,15 +81,13 @@ class Lz4Contents:
     def _compress(self, clusters: Sequence[_Cluster]) -> list[bytes]:
         """Each cluster compressed; empty where it does not get smaller."""
         found = []
-        used: list[Piece] = []
+        used = Views()
         for content, start, end in clusters:
-            pieces = cut(content, start, end)
-            views = [piece.source.view(piece.start, piece.length) for piece in pieces]
+            views = [used.view(piece.source, piece.start, piece.length) for piece in cut(content, start, end)]
             data = views[0] if len(views) == 1 else b"".join(views)
             compressed = lz4.block.compress(data, store_size=False, **self._options)
             found.append(compressed if len(compressed) < end - start else b"")
-            used += pieces
-        release(used)
+        used.release()
         return found
 
     def _store(self, file: FileData, compressed: Iterator[bytes]) -> Stored:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from fledge.output import ArtifactFile
-from fledge.tree.content import Piece, Source
+from fledge.tree.content import Piece, Views
 
 from fledge_fs_erofs.format import BLOCK
 
@@ -23,7 +23,8 @@ class Stream:
         self._target = target
         self._written = offset
         self._parts: list[bytes | memoryview] = []
-        self._held: list[Piece] = []
+        self._views = Views()
+        self._held = 0
         self._observe = observe
         self.position = offset
         """Where the next byte goes."""
@@ -37,10 +38,10 @@ class Stream:
 
     def append_piece(self, piece: Piece) -> None:
         """Adds a piece of a content."""
-        self._parts.append(piece.source.view(piece.start, piece.length))
-        self._held.append(piece)
+        self._parts.append(self._views.view(piece.source, piece.start, piece.length))
+        self._held += 1
         self.position += piece.length
-        if len(self._held) >= _MAX_HELD:
+        if self._held >= _MAX_HELD:
             self.flush()
 
     def fill(self, offset: int) -> None:
@@ -64,15 +65,5 @@ class Stream:
         self._target.write(self._written, data)
         self._parts = []
         self._written = self.position
-        release(self._held)
-        self._held = []
-
-
-def release(pieces: Iterable[Piece]) -> None:
-    """Gives back what the pieces mapped, of each source in one go."""
-    spans: dict[int, tuple[Source, int, int]] = {}
-    for piece in pieces:
-        source, first, last = spans.get(id(piece.source), (piece.source, piece.start, piece.start))
-        spans[id(source)] = source, min(first, piece.start), max(last, piece.start + piece.length)
-    for source, first, last in spans.values():
-        source.release(first, last - first)
+        self._views.release()
+        self._held = 0
