@@ -4,7 +4,8 @@
     make bench ARGS='nginx --format ext4 -n 3'     some of it, three rounds
 
 Needs root (the reference mounts), and the tools that make the images and run the reference: make-images and
-reference-build, in the folder FLEDGE_BENCH_TOOLS (default: ../shared/tools beside the checkout).
+reference-build, in the folder FLEDGE_BENCH_TOOLS (default: ../shared/tools beside the checkout). They are not in this
+repository.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from fledge.testing.oracles import BENCH_TOOLS as TOOLS
+
 ROOT = Path(__file__).resolve().parent.parent
-TOOLS = Path(os.environ.get("FLEDGE_BENCH_TOOLS", ROOT.parent / "shared" / "tools"))
 FLEDGE = ROOT / ".venv" / "bin" / "fledge"
 IMAGES = ("nginx", "science", "many")
 REGISTRY = "docker://127.0.0.1:5055"

@@ -16,6 +16,10 @@ from typing import Final
 
 import pytest
 
+_BESIDE = os.path.abspath(os.path.join(__file__, *[".."] * 6, "shared", "tools"))
+BENCH_TOOLS: Final = Path(os.environ.get("FLEDGE_BENCH_TOOLS") or _BESIDE)
+"""Tools of the project that are not in its repository: beside the checkout, if nothing else is said."""
+
 _CLONE_NEWNS: Final = 0x00020000
 
 
@@ -86,11 +90,8 @@ def _own_mount_namespace() -> None:
 
 def treediff(one: Path, other: Path, *options: str) -> list[str]:
     """The differences between two folders as an independent tool sees them; skips when that tool is not there."""
-    for folder in Path(__file__).resolve().parents:
-        tool = folder / "shared" / "tools" / "treediff"
-        if tool.exists():
-            break
-    else:
-        pytest.skip("shared/tools/treediff is not beside the checkout")
+    tool = BENCH_TOOLS / "treediff"
+    if not tool.exists():
+        pytest.skip(f"{tool} is not there; FLEDGE_BENCH_TOOLS names the folder that has it")
     done = run(sys.executable, tool, one, other, *options, check=False)
     return [] if done.returncode == 0 else done.stdout.splitlines() or [done.stderr]
