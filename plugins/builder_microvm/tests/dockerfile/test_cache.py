@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,24 @@ def test_what_is_written_beside_what_is_copied(project: Project, runner: Any, st
     (folder / f".other.squashfs.0123{SUFFIX}").write_text("half an artifact")
     os.utime(folder, (MOMENT, MOMENT))
     assert project.build().log.texts("info")[-1].endswith("(cached)")
+
+
+def test_a_build_whose_artifact_goes_into_the_context(tmp_path: Path) -> None:
+    folder = tmp_path / "it"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY . /x/\n")
+    (folder / ".dockerignore").write_text("*.img\n*.json\n")
+    argv = [Path(sys.executable).with_name("fledge"), "build", "Dockerfile", "--agent", "none"]
+    environ = {**os.environ, "FLEDGE_CACHE_DIR": str(tmp_path / "cache")}
+    told = []
+    for moment in (MOMENT, MOMENT + 5):
+        os.utime(folder, (moment, moment))
+        done = subprocess.run(argv, cwd=folder, env=environ, capture_output=True, text=True, check=True)
+        told.append("COPY . /x/ (cached)" in done.stderr)
+    assert (told, (folder / "it.img").exists()) == ([False, True], True)
+    (tar,) = (tmp_path / "cache").glob("layers/sha256/*/tar")
+    with tarfile.open(tar) as layer:
+        assert layer.getnames() == ["x", "x/.dockerignore", "x/Dockerfile"]
 
 
 @pytest.mark.parametrize(
