@@ -16,6 +16,7 @@ AMD64 = Platform.parse("linux/amd64")
 
 
 HERE = this_platform()
+REQUEST = DockerfileRequest(Path("/base/D"), Path("/base"), AMD64, base_dir="/base")
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,7 @@ HERE = this_platform()
         ("COPY <<EOF /a\nFROM oci:x\nEOF\nFROM oci:y", "COPY <<EOF /a\nFROM oci:x\nEOF\nFROM <oci:y linux/amd64>"),
         ("RUN <<-'A' 3<<\"B\"\nB\nFROM oci:x\n\tA\nFROM oci:y\nB\n", None),
         ("ONBUILD COPY <<A <<B /\r\nA\r\nFROM oci:x\r\nB\r\n", None),
+        ("RUN [ -e a ] && cat <<'the end'\nFROM oci:x\nthe end\n", None),
         ("RUN cat <<< A\nFROM oci:x", "RUN cat <<< A\nFROM <oci:x linux/amd64>"),
         ("RUN echo 1 <<A\nFROM oci:x", "RUN echo 1 <<A\nFROM <oci:x linux/amd64>"),
         ('RUN ["<<A", "b"]\nFROM oci:x\nA', 'RUN ["<<A", "b"]\nFROM <oci:x linux/amd64>\nA'),
@@ -52,7 +54,7 @@ HERE = this_platform()
     ],
 )  # fmt: skip
 def test_other_names_for_them(text: str, renamed: str | None) -> None:
-    made = rename_bases(text, "Dockerfile", AMD64, lambda base, platform: f"<{base} {platform}>")
+    made = rename_bases(text, REQUEST, lambda base, platform: f"<{base} {platform}>")
     assert made == (text if renamed is None else renamed.removeprefix("\n"))
     assert made.count("\n") == text.count("\n")
 
@@ -72,9 +74,15 @@ def test_other_names_for_them(text: str, renamed: str | None) -> None:
 )
 def test_what_is_not_known_here(text: str, said: str, hint: str | None) -> None:
     with pytest.raises(BuildError) as caught:
-        rename_bases(text, "D", AMD64, lambda base, platform: "x")
+        rename_bases(text, REQUEST, lambda base, platform: "x")
     assert caught.value.message.startswith(said)
     assert hint is None if caught.value.hint is None else str(hint) in caught.value.hint
+
+
+def test_an_argument_takes_the_place_of_an_automatic_platform() -> None:
+    request = replace(REQUEST, build_args={"TARGETPLATFORM": "linux/riscv64"})
+    text = "FROM --platform=$TARGETPLATFORM oci:x"
+    assert rename_bases(text, request, lambda _, platform: str(platform)).endswith(" linux/riscv64")
 
 
 def source(request: ImageRequest) -> ImageSource:

@@ -20,30 +20,31 @@ _FROM: Final = re.compile(
     re.DOTALL,
 )
 _PLATFORM: Final = re.compile(r"--platform=(\S+)", re.IGNORECASE)
+_VARIABLE: Final = re.compile(r"\$\{?(\w+)\}?")
 _BACKTICK: Final = re.compile(r"(?:#\s*(?:syntax|check)\s*=.*\n)*#\s*escape\s*=\s*`", re.IGNORECASE)
-_MAY_HAVE_HEREDOCS: Final = re.compile(r"\s*(?:ONBUILD\s+)?(?:RUN|COPY|ADD)\s+(?!\[)", re.IGNORECASE)
-_HEREDOC: Final = re.compile(r"(?<!\S)[0-9]*<<(-?)([\"']?)([^\s<\"']+)\2(?!\S)")
+_MAY_HAVE_HEREDOCS: Final = re.compile(r"\s*(?:ONBUILD\s+)?(?:RUN|COPY|ADD)\s", re.IGNORECASE)
+_HEREDOC: Final = re.compile(r"(?<!\S)[0-9]*<<(-?)(?:([\"'])([^<\"']+)\2|([^\s<\"']+))(?!\S)")
 
 
-def rename_bases(text: str, name: str, target: Platform, name_of: Callable[[ImageReference, Platform], str]) -> str:
+def rename_bases(text: str, request: DockerfileRequest, name_of: Callable[[ImageReference, Platform], str]) -> str:
     """A Dockerfile with other names for its base images with a transport; all else stays, and so do the lines' numbers.
 
-    `name`: of the Dockerfile, for errors. `target`: the platform of a FROM without one. Raises BuildError for what is
-    not known without the builder: variables, but for the two that name platforms.
+    `text`: what the request's Dockerfile says. Raises BuildError for what is not known without the builder: variables,
+    but for the two that name platforms.
     """
     rows = text.split("\n")
     for begin, end, instruction in _instructions(rows, "`" if _BACKTICK.match(text) else "\\"):
         if found := _FROM.fullmatch(instruction):
             before, flags, base, after = found.groups()
-            place = f"{name}:{begin + 1}: FROM {base}"
+            place = f"{request.reference.name.removeprefix('./')}:{begin + 1}: FROM {base}"
             if "$" in base:
                 raise BuildError(
                     f"{place}: Fledge fetches this image before the builder knows the variables",
                     hint="write the name out, or take the builder microvm",
                 )
-            platform = target
+            platform = request.platform
             if given := _PLATFORM.search(flags):
-                platform = _platform(given[1], target, place)
+                platform = _platform(given[1], request, place)
                 flags = flags.replace(given[0], f"--platform={platform}")
             try:
                 reference = parse_reference(base)
@@ -73,8 +74,8 @@ def _instructions(rows: Sequence[str], escape: str) -> Iterator[tuple[int, int, 
             continue
         yield begin, at, text
         if _MAY_HAVE_HEREDOCS.match(text):
-            for chomp, _, name in _HEREDOC.findall(text):
-                at = _after_heredoc(rows, at, name, "\t" if chomp else "")
+            for chomp, _, quoted, bare in _HEREDOC.findall(text):
+                at = _after_heredoc(rows, at, quoted or bare, "\t" if chomp else "")
         begin, text = -1, ""
     if text:
         yield begin, at, text
@@ -87,11 +88,11 @@ def _after_heredoc(rows: Sequence[str], at: int, name: str, indent: str) -> int:
     return at
 
 
-def _platform(text: str, target: Platform, place: str) -> Platform:
-    known = {"TARGETPLATFORM": target, "BUILDPLATFORM": this_platform()}
+def _platform(text: str, request: DockerfileRequest, place: str) -> Platform:
+    known = {"TARGETPLATFORM": str(request.platform), "BUILDPLATFORM": str(this_platform())}
     try:
-        if text.startswith("$") and (platform := known.get(text.strip("${}"))):
-            return platform
+        if (variable := _VARIABLE.fullmatch(text)) and variable[1] in known:
+            return Platform.parse(request.build_args.get(variable[1], known[variable[1]]))
         if "$" not in text:
             return Platform.parse(text)
         problem = "of the variables, $BUILDPLATFORM and $TARGETPLATFORM are known here"
@@ -130,7 +131,7 @@ def with_renamed_bases(
         text = dockerfile.read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
         raise BuildError(f"can't read {dockerfile}: {error.strerror}") from error
-    text = rename_bases(text, request.reference.name.removeprefix("./"), request.platform, name_of)
+    text = rename_bases(text, request, name_of)
     if not names:
         return request
     try:
