@@ -66,7 +66,7 @@ class RunSettler:
         secrets: dict[str, str] = {}
         for written in run.mounts:
             mount = _Mount(written, self._words, variables, workdir)
-            keys.append(sorted(mount.values.items()))
+            keys.append([mount.kind, *mount.values.items()])
             if mount.kind == "bind":
                 inode, key = self._source(mount)
                 mounts.append(BindMount(mount.target(), inode, mount.read_only(True)))

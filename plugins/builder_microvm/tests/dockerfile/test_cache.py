@@ -122,6 +122,11 @@ def test_what_a_step_depends_on(
     assert counted(text, **more) == again
 
 
+def test_mounts_are_part_of_the_key(counted: Callable[..., list[str]]) -> None:
+    for mount in ("type=cache,target=/m", "type=tmpfs,target=/m", "target=/m", "target=/m,ro,rw", "target=/m,rw,ro"):
+        assert counted(TEXT.replace("RUN", f"RUN --mount={mount}")) == ["RUN"]
+
+
 def test_a_secret_is_not_part_of_the_key(counted: Callable[..., list[str]], tmp_path: Path) -> None:
     text = TEXT.replace("RUN", "RUN --mount=type=secret,id=s")
     (tmp_path / "s").write_text("1")
