@@ -13,12 +13,6 @@ PREDEFINED: Final = frozenset((*_PROXIES, *(name.lower() for name in _PROXIES)))
 """In the environment of RUN without ARG, and neither in the history nor in the key of a cached step."""
 
 
-def given_arguments(request: DockerfileRequest) -> Mapping[str, str]:
-    """--build-arg, and SOURCE_DATE_EPOCH as buildx passes it on."""
-    epoch = {} if request.epoch is None else {"SOURCE_DATE_EPOCH": str(request.epoch)}
-    return {**epoch, **request.build_args}
-
-
 def automatic_arguments(request: DockerfileRequest, last_stage: str | None) -> Mapping[str, str]:
     """The global scope's own; in a stage they have to be declared ("Automatic platform ARGs"). --build-arg replaces them.
 

@@ -15,7 +15,7 @@ from fledge.tree.tree import Tree
 from fledge.values import Digest, Platform
 
 from fledge_builder_microvm import instructions as ins
-from fledge_builder_microvm.arguments import PREDEFINED, Scope, given_arguments
+from fledge_builder_microvm.arguments import PREDEFINED, Scope
 from fledge_builder_microvm.dockerfile import Dockerfile
 from fledge_builder_microvm.graph import SCRATCH, Stage
 from fledge_builder_microvm.image_config import ConfigDraft
@@ -148,7 +148,7 @@ class Build:
             layers = tuple(image.layers)
             config, created = ConfigDraft.of(image.config), image.config.created
         epoch = self.latest if self.latest is not None else created or 0
-        scope = Scope(given_arguments(self.request), self.dockerfile.graph.arguments, config.environ())
+        scope = Scope(self.request.dated_args, self.dockerfile.graph.arguments, config.environ())
         return StageState(LayeredTree(layers, epoch), config, scope, created)
 
     def _warn_of_unused(self) -> None:

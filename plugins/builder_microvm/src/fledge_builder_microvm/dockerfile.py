@@ -10,7 +10,7 @@ from fledge.errors import BuildError
 from fledge.sources import DockerfileRequest
 
 from fledge_builder_microvm import instructions as ins
-from fledge_builder_microvm.arguments import automatic_arguments, given_arguments
+from fledge_builder_microvm.arguments import automatic_arguments
 from fledge_builder_microvm.graph import Graph, Stage, make_graph
 from fledge_builder_microvm.lines import read_lines
 from fledge_builder_microvm.parse import parse_lines
@@ -53,6 +53,6 @@ def read_dockerfile(request: DockerfileRequest) -> Dockerfile:
     instructions, words = parse_lines(lines), Words(lines.escape)
     names = [one.name for one in instructions if isinstance(one, ins.From)]
     automatic = automatic_arguments(request, names[-1] if names else None)
-    graph = make_graph(instructions, name, given_arguments(request), request.platform, automatic, words)
+    graph = make_graph(instructions, name, request.dated_args, request.platform, automatic, words)
     target = graph.target(request.target, name)
     return Dockerfile(instructions, words, graph, target, graph.needed(target))
