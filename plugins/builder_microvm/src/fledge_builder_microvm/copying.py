@@ -81,11 +81,12 @@ def find_sources(origin: Origin, source: str) -> list[Found]:
 def _found(origin: Origin, path: GuestPath, source: str) -> Found:
     tree = origin.tree()
     try:
-        inode = tree.get(tree.resolve(path))
+        real = tree.resolve(path)
     except BuildError as error:
         raise BuildError(f"{source!r} of {origin.where}: {error.message}") from None
+    inode = tree.get(real)
     if inode is None:
-        raise origin.missing(source, path)
+        raise origin.missing(source, real)
     return Found(path.name, inode)
 
 

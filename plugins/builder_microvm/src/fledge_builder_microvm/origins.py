@@ -36,7 +36,7 @@ class Origin:
     """The build context's."""
 
     def missing(self, source: str, path: GuestPath) -> BuildError:
-        """The error for a source, which is `path`, that is not in it."""
+        """The error for a source, which is `path` without symlinks, that is not in it."""
         unfiltered = None if self.folder is None else context_tree(self.folder, IgnoreRules(()), 0)
         there = unfiltered is not None and unfiltered.get(path) is not None
         hint = "the file exists, but a rule of .dockerignore leaves it out" if there else None

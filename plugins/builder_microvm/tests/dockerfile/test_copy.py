@@ -159,7 +159,8 @@ def test_what_dockerignore_leaves_out_is_told(project: Project) -> None:
 def test_a_file_outside_of_the_context_is_not_left_out_by_a_rule(project: Project) -> None:
     (project.folder.parent / "outside").touch()
     (project.folder / "link").symlink_to("..")
-    for source in ("../outside", "link/outside"):
+    (project.folder / "dead").symlink_to("nowhere")
+    for source in ("../outside", "link/outside", "dead"):
         with pytest.raises(BuildError, match=f"'{source}' is not in the build context") as caught:
             project.build(f"FROM scratch\nCOPY {source} /\n")
         assert caught.value.hint is None
