@@ -38,6 +38,7 @@ demo: setup ## builds a small HTTP service as an initramfs and as a disk, boots 
 
 test: setup ## the whole suite; a test that lacks root or a package says so
 	./tools/debian-packages $(ORACLES) $(MACHINES) $(GUESTS)
+	@if [ "$$CI" = true ]; then ./tools/test-material; fi
 	.venv/bin/python -m pytest -n 2 --dist loadgroup
 
 lint: setup ## ruff, format check, mypy --strict

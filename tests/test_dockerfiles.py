@@ -21,9 +21,8 @@ from fledge.kinds import Builder
 from fledge.testing.boots import need_kernel, need_qemu
 from fledge.testing.builders import buildkitd, dockerd
 from fledge.testing.dockerfiles import Built, Project, described, docker_of_buildkit, with_builder
-from fledge.testing.oracles import need_root, need_tool
+from fledge.testing.oracles import need_material, need_root, need_tool
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fledge-programs"
 FOLDER = Path(__file__).parent / "dockerfiles"
 CASES = sorted(path.name for path in FOLDER.iterdir() if path.is_dir())
 RUNS = [name for name in CASES if "RUN " in (FOLDER / name / "Dockerfile").read_text()]
@@ -74,13 +73,11 @@ def docker() -> Iterator[Callable[[BuildContext], Builder]]:
 
 @pytest.fixture
 def buildkit() -> Iterator[Callable[[BuildContext], Builder]]:
-    programs = sorted(CACHE.glob("buildkit-*/buildkitd"))
-    if not programs:
-        pytest.skip(f"no buildkitd in {CACHE}, where fledge-builder-buildkit's tests put it with CI=true")
-    path = f"{programs[-1].parent}:{os.environ['PATH']}"
+    daemon = need_material("programs/buildkitd")
+    path = f"{daemon.parent}:{os.environ['PATH']}"
     with (
         tempfile.TemporaryDirectory(prefix="fledge-", ignore_cleanup_errors=True) as name,
-        buildkitd(Path(name), programs[-1]) as address,
+        buildkitd(Path(name), daemon) as address,
     ):
         yield with_builder("buildkit", {**os.environ, "PATH": path, "FLEDGE_BUILDKIT_ADDR": address})
 
@@ -126,17 +123,7 @@ def small_root(root: Path) -> None:
 
 def debian(folder: Path) -> None:
     """Debian with apt, and a repository of one package, so that the steps need no network."""
-    if not (CACHE / "debian.tar").exists():
-        if os.environ.get("CI") != "true":
-            pytest.skip(f"{CACHE}/debian.tar is not there; it is made where CI=true (a minute, from Debian's mirrors)")
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as name:
-            made = Path(name, "debian.tar")
-            argv = [need_tool("mmdebstrap"), "--mode=root", "--variant=apt", "bookworm", made]
-            if subprocess.run(argv, check=False).returncode != 0:
-                pytest.skip("mmdebstrap makes no Debian here")
-            made.rename(CACHE / "debian.tar")
-    shutil.copy(CACHE / "debian.tar", folder)
+    shutil.copy(need_material("debian.tar"), folder)
     (folder / "repository").mkdir()
     if (
         subprocess.run(

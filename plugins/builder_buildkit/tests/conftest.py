@@ -1,39 +1,19 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fledge.testing import builders
-from fledge.testing.oracles import need_root, need_tool
-from fledge.testing.shared import once
-
-VERSION = "v0.20.2"
-MAKE = Path(__file__).resolve().parents[3] / "tools" / "go-programs"
+from fledge.testing.oracles import need_material
 
 
 @pytest.fixture(scope="session")
 def programs() -> Path:
-    """The folder of buildkitd and buildctl, which are built where they are not there yet."""
-    need_root()
-    need_tool("go", "golang")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "fledge-programs" / f"buildkit-{VERSION}"
-
-    def make(_: Path) -> None:
-        if not (folder / "buildkitd").exists():
-            argv = [MAKE, folder, f"github.com/moby/buildkit@{VERSION}", "cmd/buildctl", "cmd/buildkitd"]
-            done = subprocess.run(argv, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                pytest.skip(f"buildkitd can't be built here: {done.stderr[-500:]}")
-
-    if not (folder / "buildkitd").exists() and os.environ.get("CI") != "true":
-        pytest.skip(f"{folder} is not there; it is made where CI=true (minutes, from the Go module proxy)")
-    with once("buildkit", make):  # By one worker, while the others wait.
-        return folder
+    """The folder of buildkitd and buildctl."""
+    return need_material("programs/buildkitd").parent
 
 
 @pytest.fixture(scope="session")

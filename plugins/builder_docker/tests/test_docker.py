@@ -20,7 +20,7 @@ from fledge.testing import builders
 from fledge.testing.builders import eventually, read, request
 from fledge.testing.builds import Log, context
 from fledge.testing.dockerfiles import docker_commands
-from fledge.testing.oracles import run
+from fledge.testing.oracles import need_material, run
 from fledge.testing.project import Project
 from fledge.values import Platform
 from fledge_builder_docker import driver
@@ -32,7 +32,6 @@ pytestmark = pytest.mark.xdist_group("dockerd")
 
 
 KINDS: Mapping[str, Client] = {"buildx": BUILDX, "built-in": BUILT_IN, "classic": CLASSIC}
-BUILDX_VERSION = "v0.23.0"
 
 
 @pytest.fixture(params=KINDS)
@@ -42,14 +41,10 @@ def environ(
     """An environment in which the docker command builds in one way."""
     there = docker_commands()
     if request.param == "buildx" and "buildx" not in there:
-        # tools/go-programs FOLDER github.com/docker/buildx@v0.23.0 cmd/buildx
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        program = cache / "fledge-programs" / f"buildx-{BUILDX_VERSION}" / "buildx"
-        if program.exists() and there:
-            (tmp_path / "docker" / "cli-plugins").mkdir(parents=True)
-            (tmp_path / "docker" / "cli-plugins" / "docker-buildx").symlink_to(program)
-            monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-            there = docker_commands()
+        (tmp_path / "docker" / "cli-plugins").mkdir(parents=True)
+        (tmp_path / "docker" / "cli-plugins" / "docker-buildx").symlink_to(need_material("programs/buildx"))
+        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+        there = docker_commands()
     if request.param not in there:
         pytest.skip(f"there is no docker command that builds with {request.param}")
     client = KINDS[request.param]
@@ -68,10 +63,11 @@ def image(build: BuildContext, asked: DockerfileRequest, kind: type[driver.Docke
     return docker.build_image(asked)
 
 
-def left(host: str) -> str:
-    """Images and containers of the daemon."""
-    images = run("docker", "--host", host, "image", "ls", "--all", "--quiet").stdout
-    return images + run("docker", "--host", host, "ps", "--all", "--quiet").stdout
+def left(host: str) -> list[str]:
+    """Images and containers of the daemon; it lists those of one second in any order."""
+    ids = run("docker", "--host", host, "image", "ls", "--all", "--quiet").stdout
+    ids += run("docker", "--host", host, "container", "ls", "--all", "--quiet").stdout
+    return sorted(ids.split())
 
 
 def test_stages_arguments_target_and_dockerignore(
@@ -81,7 +77,7 @@ def test_stages_arguments_target_and_dockerignore(
         image(build, request(tmp_path / "c", builders.STAGES, target="app", build_args={"WORD": "given"}))
     )
     assert any("a step tells" in line for line in fledge_log.texts("info"))
-    assert left(host) == ""
+    assert left(host) == []
     assert not list((tmp_path / "cache" / "tmp").iterdir())
 
 
@@ -89,7 +85,7 @@ def test_a_step_that_fails(build: BuildContext, host: str, tmp_path: Path) -> No
     with pytest.raises(BuildError, match=r"^docker build failed with exit code \d+: .*code: 3") as caught:
         image(build, request(tmp_path / "c", builders.FAILS))
     assert any("about to fail" in line for line in caught.value.transcript)
-    assert left(host) == ""
+    assert left(host) == []
 
 
 def test_a_secret(build: BuildContext, tmp_path: Path, environ: dict[str, str]) -> None:
@@ -121,7 +117,7 @@ def test_another_platform(build: BuildContext, tmp_path: Path) -> None:
 def test_base_images_that_fledge_fetches(build: BuildContext, host: str, tmp_path: Path) -> None:
     builders.base_layout(tmp_path)
     builders.check_on_layout(image(build, request(tmp_path / "c", builders.ON_LAYOUT)))
-    assert left(host) == ""
+    assert left(host) == []
     assert not list((tmp_path / "cache" / "tmp").iterdir())
 
 
@@ -133,9 +129,9 @@ def test_what_the_user_has_named_stays(build: BuildContext, host: str, tmp_path:
     subprocess.run(argv, env={**build.environ, **client.environ}, check=True, capture_output=True)
     before = left(host)
     read(image(build, asked), "/number")
-    assert left(host) == before != ""
+    assert left(host) == before != []
     run("docker", "--host", host, "image", "rm", "mine")
-    assert left(host) == ""
+    assert left(host) == []
 
 
 def test_what_somebody_names_meanwhile_stays(build: BuildContext, host: str, tmp_path: Path) -> None:
@@ -154,7 +150,7 @@ def test_what_somebody_names_meanwhile_stays(build: BuildContext, host: str, tmp
     there = run(*theirs).stdout
     run("docker", "--host", host, "image", "rm", "mine")
     assert (len(there.splitlines()), bool(number)) == (1, True)
-    assert left(host) == ""
+    assert left(host) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
@@ -162,7 +158,7 @@ def test_nothing_is_left_after_an_interrupt(host: str, tmp_path: Path, number: s
     project = Project(tmp_path / "project")
     project.environ["DOCKER_HOST"] = host
     builders.check_interrupt(project, "docker", number)
-    eventually(lambda: left(host) == "")
+    eventually(lambda: left(host) == [])
 
 
 def test_a_whole_build(host: str, tmp_path: Path) -> None:
@@ -174,7 +170,7 @@ def test_a_whole_build(host: str, tmp_path: Path) -> None:
     )
     assert built["source"] == "dockerfile:./Dockerfile"
     assert project.cat(built["artifact"], "/app/file") == b"built\n"
-    assert left(host) == ""
+    assert left(host) == []
 
 
 class TestObstacle:

@@ -20,6 +20,8 @@ _BESIDE = os.path.abspath(os.path.join(__file__, *[".."] * 6, "shared", "tools")
 BENCH_TOOLS: Final = Path(os.environ.get("FLEDGE_BENCH_TOOLS") or _BESIDE)
 """Tools of the project that are not in its repository: beside the checkout, if nothing else is said."""
 
+USER_CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
 _CLONE_NEWNS: Final = 0x00020000
 
 
@@ -35,6 +37,14 @@ def need_tool(name: str, package: str | None = None) -> str:
     if found is None:
         pytest.skip(f"{name} is not installed (apt-get install {package or name})")
     return found
+
+
+def need_material(name: str) -> Path:
+    """What `tools/test-material` has made, such as `programs/buildkitd`; skips the test where it has not."""
+    path = USER_CACHE / "fledge-tests" / name
+    if not path.exists():
+        pytest.skip(f"{path} is not there (tools/test-material)")
+    return path
 
 
 def run(*argv: str | os.PathLike[str], check: bool = True) -> subprocess.CompletedProcess[str]:
