@@ -187,6 +187,18 @@ def test_a_builder_around_another_program_gets_its_base_image_from_us(
     assert project.leftovers() == []
 
 
+@pytest.mark.parametrize("builder", ["microvm", "buildah"])
+def test_the_artifact_to_be_is_no_part_of_the_context(project: Project, dockerfile: Path, builder: str) -> None:
+    need_root()
+    need_tool("buildah")
+    dockerfile.write_text("FROM scratch\nCOPY . /context/\n")
+    (project.folder / ".dockerignore").write_text("image\ncache\n")
+    project.run("build", ".", "--builder", builder, "--agent", "none")
+    (artifact,) = project.folder.glob("*.img")
+    found = {path for path in project.inside(artifact) if path.startswith("/context/")}
+    assert found == {"/context/.dockerignore", "/context/Dockerfile"}
+
+
 def test_buildah_without_root(installed: Venv, public: Path) -> None:
     """As nobody, with ranges of ids that only this test's mount namespace has: newuidmap reads them there."""
     need_unprivileged_user()

@@ -77,9 +77,9 @@ def test_case_088_what_a_killed_build_left_is_removed_by_the_next(tmp_path: Path
     assert done.returncode == -9
     assert parts(tmp_path) != []
     assert (tmp_path / "a.img").read_bytes() == b"old"
-    publish(tmp_path, b"new")
+    Outputs.prepare(tmp_path / "a.img")
     assert parts(tmp_path) == []
-    assert (tmp_path / "a.img").read_bytes() == b"new"
+    assert (tmp_path / "a.img").read_bytes() == b"old"
 
 
 def test_a_folder_goes_with_its_file(tmp_path: Path) -> None:
@@ -134,13 +134,24 @@ def test_case_091_builds_of_one_output_never_show_a_mixed_pair(tmp_path: Path) -
 
 
 def test_output_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not exist"), Outputs() as outputs:
-        outputs.artifact(tmp_path / "absent" / "a.img")
+    with pytest.raises(UsageError, match="does not exist"):
+        Outputs.prepare(tmp_path / "absent" / "a.img")
 
 
 def test_output_that_is_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is a folder"), Outputs() as outputs:
-        outputs.artifact(tmp_path)
+    with pytest.raises(UsageError, match="is a folder"):
+        Outputs.prepare(tmp_path)
+
+
+def test_an_output_folder_that_can_not_be_written_is_told_before_anything_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    with as_nobody(), pytest.raises(BuildError, match=r"^can't write a\.img: no permission for its folder"):
+        Outputs.prepare(Path("a.img"))
+    Outputs.prepare(Path("a.img"))
+    assert parts(tmp_path) == []
 
 
 def test_case_095_digest_is_of_the_final_bytes_holes_included(tmp_path: Path) -> None:
@@ -280,7 +291,7 @@ def test_an_output_folder_that_the_user_may_not_see(tmp_path: Path, monkeypatch:
     (tmp_path / "closed").chmod(0)
     tmp_path.chmod(0o755)
     monkeypatch.chdir(tmp_path)
-    with as_nobody(), Outputs() as outputs, pytest.raises(UsageError, match="folder closed/out does not exist"):
-        outputs.artifact(Path("closed/out/a.img"))
-    with Outputs() as outputs, pytest.raises(UsageError, match="aaa does not exist"):
-        outputs.artifact(tmp_path / ("a" * 300) / "a.img")
+    with as_nobody(), pytest.raises(UsageError, match="folder closed/out does not exist"):
+        Outputs.prepare(Path("closed/out/a.img"))
+    with pytest.raises(UsageError, match="aaa does not exist"):
+        Outputs.prepare(tmp_path / ("a" * 300) / "a.img")

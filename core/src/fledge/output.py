@@ -240,14 +240,23 @@ class Outputs:
         self._artifact: ArtifactFile | None = None
         self._manifest: tuple[PartFile, Path] | None = None
 
-    def artifact(self, path: Path) -> ArtifactFile:
-        """Begins the artifact that will stand at `path`. Raises UsageError when it can't stand there."""
+    @staticmethod
+    def prepare(path: Path) -> None:
+        """Raises UsageError or BuildError when an artifact can't stand at `path`; removes what killed builds left there.
+
+        Makes nothing: the folder may be the context of a Dockerfile, whose builder takes all that it finds.
+        """
         folder = path.parent
         if not os.path.isdir(folder):
             raise UsageError(f"the output folder {folder} does not exist", hint=f"mkdir -p {folder}")
         if os.path.isdir(path):
             raise UsageError(f"the output {path} is a folder", hint="name a file with --output")
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+            raise BuildError(f"can't write {path}: no permission for its folder, or a filesystem that is read-only")
         remove_dead(folder)
+
+    def artifact(self, path: Path) -> ArtifactFile:
+        """Begins the artifact that will stand at `path`."""
         self._artifact = ArtifactFile(path)
         return self._artifact
 

@@ -43,9 +43,9 @@ def build(plan: BuildPlan, context: BuildContext, extensions: Sequence[tuple[str
     requests = fetcher.settle(plugins.strategy.requests(plan))
     path = (plan.output or Path.cwd() / plugins.strategy.artifact_name(plan)).absolute()
     with Outputs() as outputs, context.store.in_use():
-        target = outputs.artifact(path)
+        outputs.prepare(path)
         tree = _merge(plugins, plan, fetcher, requests)
-        artifact: Artifact = plugins.hook.pack_artifact(plan=plan, tree=tree, target=target)
+        artifact: Artifact = plugins.hook.pack_artifact(plan=plan, tree=tree, target=outputs.artifact(path))
         # While the artifact is still being hashed and brought to disk.
         manifest.validator()
         proposals = plugins.collect("emit_manifest", plan=plan, artifact=artifact)

@@ -32,7 +32,7 @@ from fledge_builder_microvm.patterns import IgnoreRules
 
 _SECOND: Final = 10**9
 _UNFINISHED: Final = (os.fsencode(SUFFIX), os.fsencode(f"{SUFFIX}.d"))
-"""What a build writes its artifact to: in the context when nothing else is said, and with another name each time."""
+"""What another build writes its artifact to meanwhile: in the context when nothing else is said, under a random name."""
 _KEPT_XATTRS: Final = ("user.", "security.capability")
 """Others (SELinux labels, ACLs) are the host's and not the project's."""
 
