@@ -6,7 +6,8 @@
     packs/<kind>/...              what a driver keeps for the next build (compressed blocks, caches of steps)
 
 Everything is written aside and renamed, so a reader never sees half a file, and two writers of one thing write the
-same thing; but for caches of steps, disks that one step at a time writes in their place. A build holds a shared lock; `prune` takes it exclusively.
+same thing; but for caches of steps, disks that one step at a time writes in their place. A build holds a shared lock;
+`prune` takes it exclusively.
 """
 
 from __future__ import annotations

@@ -97,6 +97,18 @@ def test_a_workload_that_is_killed() -> None:
     assert watch(f"{STARTED}say('fledge: workload killed by signal 11')").exited == Exited(signal=11)
 
 
+@pytest.mark.parametrize("at", [1, 7, 8, 16, 17, 24])
+def test_the_kernel_may_break_a_line_in_two(at: int) -> None:
+    said, kernel = "fledge: workload started", "[    3.241326] IPv6: ADDRCONF(NETDEV_CHANGE): eth0: link becomes ready"
+    script = f"say({said[:at]!r} + {kernel!r})\nsay({kernel!r})\nsay({said[at:]!r})\n{FOREVER}"
+    assert watch(script, timeout=5).exited is None
+
+
+def test_a_panic_in_the_midst_of_a_line() -> None:
+    with pytest.raises(BuildError, match="kernel panicked: VFS: gone"):
+        watch(f"say('half a li[    3.241326] Kernel panic - not syncing: VFS: gone')\n{FOREVER}")
+
+
 def test_only_the_last_exit_counts() -> None:
     script = f"{STARTED}say('fledge: workload exited with 0')\ntime.sleep(0.5)\nsay('fledge: workload exited with 4')"
     assert watch(script).exited == Exited(status=4)

@@ -23,6 +23,8 @@ _PANIC: Final = "Kernel panic - not syncing: "
 _UNPACKING: Final = "Initramfs unpacking failed: "
 """init/initramfs.c, do_populate_rootfs."""
 _TIME: Final = re.compile(r"\[ *[0-9.]+\](?:\[ *[TC][0-9]+\])? ?")
+_MESSAGE: Final = re.compile(r"\[ *[0-9]+\.[0-9]{6}\]")
+"""How the kernel's lines begin (printk.time, which is on by default in all distributions)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class Console:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._echo = echo
         self._panicked = False
+        self._broken = ""
         self._threads: list[threading.Thread] = []
 
     def follow(self, process: subprocess.Popen[bytes]) -> None:
@@ -133,14 +136,22 @@ class Console:
 
     def _take(self, raw: bytes) -> None:
         line = printable(raw)
-        if line:
-            # What led to a panic is worth more than its stack trace, which would push it out.
-            if not self._panicked:
-                self._lines.append(line)
-            event = event_of(line, silent=self.silent)
-            self._panicked = self._panicked or isinstance(event, Panicked)
-            if event is not None:
-                self._events.put(event)
+        # What led to a panic is worth more than its stack trace, which would push it out.
+        if line and not self._panicked:
+            self._lines.append(line)
+        event = self._event(line)
+        self._panicked = self._panicked or isinstance(event, Panicked)
+        if event is not None:
+            self._events.put(event)
+
+    def _event(self, line: str) -> Event | None:
+        """What the line means, or what the kernel broke in two: it writes its lines between any two characters of others'."""
+        message = _MESSAGE.search(line)
+        if message is not None:
+            self._broken = (self._broken + line[: message.start()])[-LINE_MAX:]
+            return event_of(line[message.start() :], silent=self.silent)
+        whole, self._broken = self._broken + line, ""
+        return event_of(line, silent=self.silent) or event_of(whole, silent=self.silent)
 
 
 def event_of(line: str, *, silent: bool) -> Event | None:

@@ -98,7 +98,7 @@ class Project:
     def run(self, *arguments: str | Path, code: int = 0, **more: Any) -> subprocess.CompletedProcess[str]:
         """Runs the command to its end; any other exit code than `code` fails the test with what it said."""
         with self.start(*arguments, **more) as process:
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate(timeout=180)
         if process.returncode != code:
             pytest.fail(f"fledge {' '.join(map(str, arguments))}: exit {process.returncode}\n{out}{err}")
         assert "Traceback" not in str(err), err
