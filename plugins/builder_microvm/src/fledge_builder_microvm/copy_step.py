@@ -24,7 +24,6 @@ from fledge_builder_microvm.edit import Edit
 from fledge_builder_microvm.origins import Origin
 from fledge_builder_microvm.owners import find_owner
 from fledge_builder_microvm.patterns import IgnoreRules
-from fledge_builder_microvm.step_cache import fingerprint
 from fledge_builder_microvm.words import Words
 
 _GIT: Final = ("git://", "git@", "ssh://")
@@ -86,7 +85,7 @@ class CopyStep:
             copied = [
                 [str(self._downloads[source].digest), source]
                 if source in self._downloads
-                else [[found.name.hex(), fingerprint(found.inode)] for found in self._found[source]]
+                else [[found.name.hex(), self._origin.fingerprints.of(found.inode)] for found in self._found[source]]
                 for source in self._sources
             ]
         manner = [self._owner, self._mode, self._exclude, self._is_add, self._epoch]

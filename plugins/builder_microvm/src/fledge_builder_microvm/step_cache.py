@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from fledge.store import Store
+from fledge.tree.content import Content
 from fledge.tree.inode import Device, Directory, File, Inode, Symlink
 from fledge.tree.layer import Layer, find_layer
 from fledge.values import Digest
@@ -52,33 +53,46 @@ class StepCache:
         self._store.put(json.dumps(fact).encode(), "links", _KIND, key)
 
 
-def fingerprint(inode: Inode) -> str:
-    """A digest of the inode and all below it: names, metadata, contents, and which names are one file.
+class Fingerprints:
+    """Digests of inodes. Each file is read once, however many steps copy it."""
 
-    Without the time of a directory at the top: that of the build context changes with whatever is written into it, an
-    artifact for one, and it is not copied.
-    """
-    digest = hashlib.sha256()
-    numbers: dict[int, int] = {}
-    todo: list[tuple[bytes, Inode]] = [(b"", inode)]
-    while todo:
-        path, inode = todo.pop()
-        number = numbers.setdefault(id(inode), len(numbers))
-        xattrs = sorted(inode.xattrs.items())
-        what: tuple[object, ...] = ()
-        if isinstance(inode, Directory):
-            below = sorted(inode.entries.items(), reverse=True)
-            todo += [(path + b"/" + name, child) for name, child in below]
-        elif isinstance(inode, File):
-            content = hashlib.sha256()
-            for chunk in inode.content.chunks():
-                content.update(chunk)
-            what = (inode.content.size, content.digest())
-        elif isinstance(inode, Symlink):
-            what = (inode.target,)
-        elif isinstance(inode, Device):
-            what = (inode.major, inode.minor)
-        mtime = 0 if not path and isinstance(inode, Directory) else inode.mtime
-        entry = (path, number, inode.FORMAT, inode.mode, inode.uid, inode.gid, mtime, xattrs, what)
-        digest.update(repr(entry).encode())
-    return digest.hexdigest()
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Content, bytes]] = {}
+        """By the identity of contents, which therefore are kept."""
+
+    def of(self, inode: Inode) -> str:
+        """A digest of the inode and all below it: names, metadata, contents, and which names are one file.
+
+        Without the time of a directory at the top: that of the build context changes with whatever is written into it, an
+        artifact for one, and it is not copied.
+        """
+        digest = hashlib.sha256()
+        numbers: dict[int, int] = {}
+        todo: list[tuple[bytes, Inode]] = [(b"", inode)]
+        while todo:
+            path, inode = todo.pop()
+            number = numbers.setdefault(id(inode), len(numbers))
+            xattrs = sorted(inode.xattrs.items())
+            what: tuple[object, ...] = ()
+            if isinstance(inode, Directory):
+                below = sorted(inode.entries.items(), reverse=True)
+                todo += [(path + b"/" + name, child) for name, child in below]
+            elif isinstance(inode, File):
+                what = (inode.content.size, self._of_content(inode.content))
+            elif isinstance(inode, Symlink):
+                what = (inode.target,)
+            elif isinstance(inode, Device):
+                what = (inode.major, inode.minor)
+            mtime = 0 if not path and isinstance(inode, Directory) else inode.mtime
+            entry = (path, number, inode.FORMAT, inode.mode, inode.uid, inode.gid, mtime, xattrs, what)
+            digest.update(repr(entry).encode())
+        return digest.hexdigest()
+
+    def _of_content(self, content: Content) -> bytes:
+        if (known := self._known.get(id(content))) is not None:
+            return known[1]
+        digest = hashlib.sha256()
+        for chunk in content.chunks():
+            digest.update(chunk)
+        self._known[id(content)] = content, digest.digest()
+        return digest.digest()
