@@ -124,6 +124,16 @@ def test_images_that_the_kernel_wrote_to_are_read(tmp_path: Path, options: tuple
         assert differences(read_tree(image), folder) == []
 
 
+def test_a_file_over_several_chunks_is_read(tmp_path: Path) -> None:
+    image = made(tmp_path / "image", "-m", "single", size=600 * MIB)
+    content = data(150 * MIB)
+    with mounted(image, "btrfs", writable=True) as folder:
+        (folder / "file").write_bytes(content)
+    file = read_tree(image).root.entries[b"file"]
+    assert isinstance(file, File)
+    assert b"".join(file.content.chunks(1_000_000)) == content  # Chunks end at whole MiB, and views do not.
+
+
 def test_our_image_is_read_after_the_kernel_wrote_to_it(pack: Pack) -> None:
     image = pack(hard_tree(), size_buffer_mb=80)
     with mounted(image, "btrfs", writable=True) as folder:

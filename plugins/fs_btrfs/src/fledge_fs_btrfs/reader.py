@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from stat import S_ISDIR
 
-from fledge.reading import Corrupt, reading, stored_inode
+from fledge.reading import Corrupt, add_piece, reading, stored_inode
 from fledge.tree.content import Content, MemorySource, Piece, Source
 from fledge.tree.inode import NO_XATTRS, Directory, Inode
 from fledge.tree.tree import Tree
@@ -169,17 +169,11 @@ class _Reader:
             length = min(length, size - offset)
             if source is None or length <= 0:
                 continue
-            last = pieces[-1] if pieces else None
-            if (
-                last is not None
-                and last.source is source
-                and last.offset + last.length == offset
-                and last.start + last.length == start
-                and (source is not self._data or self._volume.is_contiguous(last.start, start + length))
-            ):
-                last.length += length
-            else:
+            if source is self._data and self._volume.begins_chunk(start):
+                # In the image, the chunk with the next addresses may stand anywhere.
                 pieces.append(Piece(offset, source, start, length))
+            else:
+                add_piece(pieces, offset, source, start, length)
         return Content(size, pieces)
 
     def _extent(self, ino: int, flags: int, item: bytes) -> tuple[int, Source | None, int]:

@@ -6,7 +6,7 @@ the image is broken, and where it uses what is not supported.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -121,9 +121,10 @@ class Volume:
             begin, stop = max(start, chunk), min(end, chunk + length)
             self.source.release(offset + begin - chunk, stop - begin)
 
-    def is_contiguous(self, start: int, end: int) -> bool:
-        """Whether a range of logical addresses stands in one piece of the image."""
-        return bisect_right(self._starts, start) == bisect_right(self._starts, end - 1)
+    def begins_chunk(self, address: int) -> bool:
+        """Whether the chunk of the address before is another one."""
+        index = bisect_left(self._starts, address)
+        return index < len(self._starts) and self._starts[index] == address
 
     def items(self, root: Root) -> Iterator[Item]:
         """All items of a tree, in the order of their keys."""
