@@ -137,18 +137,16 @@ class HostFileSource:
                 raise BuildError(
                     f"{os.fsdecode(self.path)} changed while it was read", hint="build again when nothing writes to it"
                 )
-            buffer = bytearray(length)
-            view = memoryview(buffer)
-            done = 0
-            while done < length:
-                count = os.preadv(fd, [view[done:]], start + done)
-                if count == 0:
+            data = os.pread(fd, length, start)
+            while len(data) < length:
+                more = os.pread(fd, length - len(data), start + len(data))
+                if not more:
                     raise BuildError(
                         f"{os.fsdecode(self.path)} became shorter while it was read "
-                        f"({start + done} of {self.size} bytes)"
+                        f"({start + len(data)} of {self.size} bytes)"
                     )
-                done += count
-            return view.toreadonly()
+                data += more
+            return memoryview(data)
         except OSError as error:
             raise BuildError(f"can't read {os.fsdecode(self.path)}: {error.strerror}") from error
         finally:
@@ -197,7 +195,8 @@ class Content:
     @property
     def is_sparse(self) -> bool:
         """Whether a byte of the file is in no piece."""
-        return sum(piece.length for piece in self.pieces) != self.size
+        pieces = self.pieces
+        return (pieces[0].length if len(pieces) == 1 else sum(piece.length for piece in pieces)) != self.size
 
     def chunks(self, limit: int = 1 << 20) -> Iterator[memoryview]:
         """All bytes in order, holes as zeros, in views of at most `limit` bytes."""

@@ -133,6 +133,8 @@ class _Merger:
                 self._parents.clear()
                 last_parent = None
             entries[name] = inode
+            if isinstance(inode, Directory):
+                self._parents[path] = inode, room - len(name) - 1  # What _resolve would find.
         for name in [name for name in self._root.entries if name.startswith(AUFS)]:
             del self._root.entries[name]
 
