@@ -51,9 +51,11 @@ class Fetcher:
         with ThreadPoolExecutor(max(1, len(requests)), thread_name_prefix="fledge-fetch") as pool:
             futures = [pool.submit(self.fetch, request) for request in requests]
             if wait(futures, timeout=_QUICK).not_done:
-                # The threads wait for the network or are in C: what is to be imported later can be imported now.
-                self._plugins.filesystem.import_ahead()
-                manifest.validator()
+                # The threads wait for the network or are in C, where no Dockerfile's steps are done in Python: what is to
+                # be imported later can be imported now.
+                if not any(isinstance(request, DockerfileRequest) for request in requests):
+                    self._plugins.filesystem.import_ahead()
+                    manifest.validator()
                 done, going = wait(futures, return_when=FIRST_EXCEPTION)
                 for error in (future.exception() for future in done if going):
                     if isinstance(error, FledgeError):
