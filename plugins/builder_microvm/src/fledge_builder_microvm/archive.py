@@ -21,7 +21,7 @@ from fledge.tree.tar import TarReader
 from fledge.tree.tar_format import BLOCK, HEADER, expected_sum
 from fledge.values import Digest, GuestPath, show_path
 
-from fledge_builder_microvm.edit import Edit
+from fledge_builder_microvm.edit import Edit, Folder
 
 _HEAD: Final = 1 << 16
 _UNNAMED: Final = Digest("sha256", "0" * 64)
@@ -87,34 +87,34 @@ def read_archive(content: Content, store: Store, label: str, epoch: int) -> Arch
     return Archive(top, frozenset(path for path, kind in zip(index.paths, kinds, strict=True) if kind == DIRECTORY))
 
 
-def extract(edit: Edit, archive: Archive, place: tuple[bytes, ...]) -> None:
-    """Puts what the archive holds into the directory at `place`, as Docker's Untar does.
+def extract(edit: Edit, archive: Archive, folder: Folder) -> None:
+    """Puts what the archive holds into a folder, as Docker's Untar does.
 
     What stands in an entry's way is replaced, unless both are directories. A folder that no entry lists and that is a
     symlink in the tree is followed.
     """
-    todo = [(archive.top, b"", place)]
+    todo = [(archive.top, b"", folder)]
     while todo:
-        folder, relative, place = todo.pop()
-        for name, inode in sorted(folder.entries.items()):
-            path, target = relative + name, (*place, name)
+        source, relative, folder = todo.pop()
+        for name, inode in sorted(source.entries.items()):
+            path = relative + name
             if not isinstance(inode, Directory):
-                edit.put(target, inode)
+                edit.put(folder, name, inode)
             elif path in archive.listed:
-                _put_directory(edit, target, inode)
-                todo.append((inode, path + b"/", target))
+                todo.append((inode, path + b"/", _put_directory(edit, folder, name, inode)))
             else:
-                todo.append((inode, path + b"/", edit.make_directories(GuestPath(target))))
+                below = GuestPath(tuple((folder.prefix + name).split(b"/")))
+                todo.append((inode, path + b"/", edit.make_folders(below)))
 
 
-def _put_directory(edit: Edit, target: tuple[bytes, ...], inode: Directory) -> None:
-    there = edit.at(target)
-    if not isinstance(there, Directory):
-        there = Directory(0)
-        edit.put(target, there)
+def _put_directory(edit: Edit, folder: Folder, name: bytes, inode: Directory) -> Folder:
+    if not isinstance(folder.directory.entries.get(name), Directory):
+        edit.put(folder, name, Directory(0))
+    entered = edit.enter(folder, name)
+    there = entered.directory
     there.mode, there.uid, there.gid = inode.mode, inode.uid, inode.gid
     there.mtime, there.xattrs = inode.mtime, inode.xattrs
-    edit.touch(target, there)
+    return entered
 
 
 def _check_names(index: LayerIndex, label: str) -> None:

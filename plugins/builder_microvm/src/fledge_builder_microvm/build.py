@@ -23,7 +23,7 @@ from fledge_builder_microvm.layered_tree import LayeredTree
 from fledge_builder_microvm.origins import FetchBase, Images, Origin, read_context
 from fledge_builder_microvm.places import telling
 from fledge_builder_microvm.stage_build import StageBuilder
-from fledge_builder_microvm.step_cache import Fingerprints, StepCache
+from fledge_builder_microvm.step_cache import StepCache
 from fledge_builder_microvm.steps import Runner
 
 _SECOND: Final = 10**9
@@ -66,7 +66,6 @@ class Build:
         self._states: dict[int, StageState] = {}
         self._images: dict[tuple[str, int], LayeredTree] = {}
         self._context_tree: Tree | None = None
-        self._fingerprints = Fingerprints()
 
     def image(self) -> ImageSource:
         """Builds the target. Raises BuildError."""
@@ -104,8 +103,7 @@ class Build:
     def origin(self, name: str | None, stage: Stage, epoch: int) -> Origin:
         """What --from names in `stage`; None: the build context."""
         if name is None:
-            context = self.request.build_context
-            return Origin("the build context", self.context_tree, folder=context, fingerprints=self._fingerprints)
+            return Origin("the build context", self.context_tree, folder=self.request.build_context)
         graph = self.dockerfile.graph
         found = graph.find(name)
         if found is None and name.isdigit():

@@ -21,6 +21,7 @@ from fledge_builder_microvm.archive import extract, is_archive, read_archive
 from fledge_builder_microvm.changes import Change
 from fledge_builder_microvm.copying import NOTHING, Found, Manner, copy, find_sources, guest_path, is_name, text_of
 from fledge_builder_microvm.edit import Edit
+from fledge_builder_microvm.fingerprints import outline
 from fledge_builder_microvm.origins import Origin
 from fledge_builder_microvm.owners import find_owner
 from fledge_builder_microvm.patterns import IgnoreRules
@@ -77,19 +78,22 @@ class CopyStep:
                 if source not in self._downloads:
                     self._found[source] = self._find(source)
 
-    def key(self) -> Sequence[Any]:
-        """What the step depends on beside the layers below."""
+    def settled(self) -> tuple[Sequence[Any], Sequence[Content]]:
+        """What the step depends on beside the layers below: all but what is in the files of the build context, and that."""
+        contents: list[Content] = []
         if self._origin.diff_ids is not None:
             copied: Any = self._origin.diff_ids, self._origin.epoch, self._sources
         else:
-            copied = [
-                [str(self._downloads[source].digest), source]
-                if source in self._downloads
-                else [[found.name.hex(), self._origin.fingerprints.of(found.inode)] for found in self._found[source]]
-                for source in self._sources
-            ]
+            copied = []
+            for source in self._sources:
+                if source in self._downloads:
+                    copied.append([str(self._downloads[source].digest), source])
+                    continue
+                outlines = [(found.name.hex(), outline(found.inode)) for found in self._found[source]]
+                copied.append([[name, one.digest] for name, one in outlines])
+                contents += [content for _, one in outlines for content in one.contents]
         manner = [self._owner, self._mode, self._exclude, self._is_add, self._epoch]
-        return "COPY", text_of(self._destination), self._into, copied, self._documents, manner
+        return ("COPY", text_of(self._destination), self._into, copied, self._documents, manner), contents
 
     def changes(self, tree: Tree) -> Sequence[Change]:
         """Copies into `tree`, which is changed. Raises BuildError."""
@@ -130,14 +134,14 @@ class CopyStep:
                 raise BuildError(f"--chmod can't be given for {source!r}, an archive that is extracted")
             if manner.owner is not None:
                 self._context.progress.warning(f"--chown does not change the owners that the archive {source!r} holds")
-            place = edit.make_directories(self._destination, *(manner.owner or (0, 0)))
+            folder = edit.make_folders(self._destination, *(manner.owner or (0, 0)))
             archive = read_archive(inode.content, self._context.store, f"{source!r}", self._epoch)
-            extract(edit, archive, place)
+            extract(edit, archive, folder)
             return
         copy(edit, found, self._destination, into=self._into, manner=manner)
 
     def _is_directory(self, edit: Edit) -> bool:
-        return isinstance(edit.at(edit.tree.resolve(self._destination).parts), Directory)
+        return isinstance(edit.at(edit.tree.resolve(self._destination)), Directory)
 
     def _is_remote(self, source: str) -> bool:
         if not self._is_add:

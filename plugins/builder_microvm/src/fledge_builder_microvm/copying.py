@@ -11,7 +11,7 @@ from fledge.errors import BuildError
 from fledge.tree.inode import Device, Directory, Fifo, File, Inode, Socket, Symlink
 from fledge.values import NAME_MAX, GuestPath, show_path
 
-from fledge_builder_microvm.edit import Edit
+from fledge_builder_microvm.edit import Edit, Folder, not_a_directory
 from fledge_builder_microvm.origins import Origin
 from fledge_builder_microvm.patterns import IgnoreRules, has_magic, match_name
 
@@ -108,22 +108,24 @@ def copy(edit: Edit, found: Found, destination: GuestPath, *, into: bool, manner
     Raises BuildError where something of another kind is in the way.
     """
     owner = manner.owner or (0, 0)
-    edit.make_directories(destination if into else GuestPath(destination.parts[:-1]), *owner)
-    place = edit.tree.resolve(destination).parts
+    edit.make_folders(destination if into else GuestPath(destination.parts[:-1]), *owner)
+    place = edit.tree.resolve(destination)
+    there = edit.at(place)
     copier = _Copier(edit, manner)
     if isinstance(found.inode, Directory):
-        if edit.at(place) is None:
-            edit.make_directories(GuestPath(place), *owner)
-        copier.entries(found.inode, place)
+        if there is not None and not isinstance(there, Directory):
+            raise not_a_directory(place)
+        copier.entries(found.inode, edit.make_folders(place, *owner))
         return
-    if isinstance(edit.at(place), Directory):
+    if isinstance(there, Directory):
         if not is_name(found.name):
-            raise BuildError(f"{GuestPath(place)} is a directory, and the source has no name for a file in it")
-        place = (*place, found.name)
+            raise BuildError(f"{place} is a directory, and the source has no name for a file in it")
+        folder, name = edit.folder(place), found.name
     else:
-        edit.make_directories(GuestPath(place[:-1]), *owner)  # Behind a symlink there may be nothing yet.
+        # Behind a symlink there may be nothing yet.
+        folder, name = edit.make_folders(GuestPath(place.parts[:-1]), *owner), place.name
     if not manner.exclude.ignores(manner.exclude.matches(os.fsdecode(found.name), ())):
-        copier.leaf(found.inode, place)
+        copier.leaf(found.inode, folder, name)
 
 
 class _Copier:
@@ -134,50 +136,37 @@ class _Copier:
         self._manner = manner
         self._copied: dict[int, Inode] = {}
 
-    def entries(self, top: Directory, place: tuple[bytes, ...]) -> None:
+    def entries(self, source: Directory, folder: Folder) -> None:
+        """Copies all that a directory holds."""
         exclude = self._manner.exclude
-        todo: list[tuple[Directory, tuple[bytes, ...], str, Sequence[bool]]] = [(top, place, "", ())]
+        todo: list[tuple[Directory, Folder, str, Sequence[bool]]] = [(source, folder, "", ())]
         while todo:
-            folder, place, relative, above = todo.pop()
-            if not isinstance(self._edit.at(place), Directory):
-                raise BuildError(
-                    f"{GuestPath(place)} is there already and not a directory; a directory can't be copied over it",
-                    hint="where it is a symlink, copy to what it points to",
-                )
-            for name, inode in sorted(folder.entries.items()):
+            source, folder, relative, above = todo.pop()
+            for name, inode in sorted(source.entries.items()):
                 below = f"{relative}{os.fsdecode(name)}"
                 matches = exclude.matches(below, above)
-                target = (*place, name)
                 if exclude.ignores(matches):
                     continue
                 if isinstance(inode, Directory):
-                    self._directory(inode, target)
-                    todo.append((inode, target, below + "/", matches))
+                    entered = self._edit.enter(folder, name)
+                    self._settle(inode, entered.directory)
+                    todo.append((inode, entered, below + "/", matches))
                 else:
-                    self.leaf(inode, target)
+                    self.leaf(inode, folder, name)
 
-    def _directory(self, inode: Directory, place: tuple[bytes, ...]) -> None:
-        there = self._edit.at(place)
-        if there is None:
-            there = Directory(0)
-            self._edit.put(place, there)
-        if isinstance(there, Directory):
-            self._settle(inode, there)
-            self._edit.touch(place, there)
-
-    def leaf(self, inode: Inode, place: tuple[bytes, ...]) -> None:
+    def leaf(self, inode: Inode, folder: Folder, name: bytes) -> None:
         """Puts a copy of anything but a directory."""
-        if isinstance(self._edit.at(place), Directory):
-            raise BuildError(f"{GuestPath(place)} is a directory; a file can't be copied over it")
+        if isinstance(folder.directory.entries.get(name), Directory):
+            raise BuildError(f"{show_path(folder.prefix + name)} is a directory; a file can't be copied over it")
         if isinstance(inode, Socket):
             raise BuildError(
-                f"{show_path(place[-1])[1:]} is a socket, which no layer can hold", hint="name it in .dockerignore"
+                f"{show_path(name)[1:]} is a socket, which no layer can hold", hint="name it in .dockerignore"
             )
         copied = self._copied.get(id(inode))
         if copied is None:
             copied = self._copied[id(inode)] = _blank(inode)
             self._settle(inode, copied)
-        self._edit.put(place, copied)
+        self._edit.put(folder, name, copied)
 
     def _settle(self, source: Inode, target: Inode) -> None:
         target.uid, target.gid = self._manner.owner or (source.uid, source.gid)

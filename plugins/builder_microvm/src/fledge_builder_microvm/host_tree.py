@@ -14,7 +14,7 @@ from typing import Final
 
 from fledge.atomic import SUFFIX
 from fledge.errors import BuildError
-from fledge.tree.content import Content, HostFileSource
+from fledge.tree.content import Content
 from fledge.tree.inode import (
     NO_XATTRS,
     BlockDevice,
@@ -28,6 +28,7 @@ from fledge.tree.inode import (
 )
 from fledge.tree.tree import Tree
 
+from fledge_builder_microvm.context_file import ContextFile
 from fledge_builder_microvm.patterns import IgnoreRules
 
 _SECOND: Final = 10**9
@@ -97,7 +98,7 @@ class _Reader:
         if kind == stat.S_IFLNK:
             return Symlink(os.readlink(path), mtime=mtime)
         if kind == stat.S_IFREG:
-            return File(Content.whole(HostFileSource(path, status)), mode, mtime=mtime, xattrs=xattrs(path))
+            return File(Content.whole(ContextFile(path, status)), mode, mtime=mtime, xattrs=xattrs(path))
         if kind == stat.S_IFIFO:
             return Fifo(mode, mtime=mtime)
         if kind == stat.S_IFSOCK:

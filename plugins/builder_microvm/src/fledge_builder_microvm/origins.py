@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from fledge import drivers
@@ -16,7 +16,6 @@ from fledge.values import GuestPath, Platform
 
 from fledge_builder_microvm.host_tree import context_tree
 from fledge_builder_microvm.patterns import IgnoreRules
-from fledge_builder_microvm.step_cache import Fingerprints
 
 FetchBase = Callable[[ImageRequest], ImageSource]
 
@@ -35,8 +34,6 @@ class Origin:
     """The tree's, which `diff_ids` say nothing of: what no layer lists has that time."""
     folder: Path | None = None
     """The build context's."""
-    fingerprints: Fingerprints = field(default_factory=Fingerprints, compare=False)
-    """Of what is in it."""
 
     def missing(self, source: str, path: GuestPath) -> BuildError:
         """The error for a source, which is `path` without symlinks, that is not in it."""

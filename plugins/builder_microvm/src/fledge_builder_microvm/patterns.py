@@ -148,6 +148,8 @@ class IgnoreRules:
 
     def matches(self, path: str, above: Sequence[bool]) -> tuple[bool, ...]:
         """Which rules match `path` or what is above it; `above`: the same of its folder, empty at the top."""
+        if not self._rules:
+            return ()
         if above:
             return tuple(
                 known or rule.regex.fullmatch(path) is not None for known, rule in zip(above, self._rules, strict=True)

@@ -18,11 +18,11 @@ from fledge.values import ByteSize
 from fledge_builder_microvm import instructions as ins
 from fledge_builder_microvm.arguments import Scope
 from fledge_builder_microvm.copying import guest_path, text_of
+from fledge_builder_microvm.fingerprints import fingerprint
 from fledge_builder_microvm.image_config import ConfigDraft
 from fledge_builder_microvm.lines import with_heredocs
 from fledge_builder_microvm.origins import Origin
 from fledge_builder_microvm.owners import owner_number
-from fledge_builder_microvm.step_cache import Fingerprints
 from fledge_builder_microvm.steps import BindMount, CacheMount, Mount, RunStep, SecretMount, TmpfsMount
 from fledge_builder_microvm.words import Words
 
@@ -62,7 +62,7 @@ class RunSettler:
         argv, scripts = _command(run, self._words, config.shell)
         environ = {"PATH": DEFAULT_PATH, **variables}
         mounts: list[Mount] = list(scripts)
-        keys: list[Any] = [["script", mount.target, Fingerprints().of(mount.inode)] for mount in scripts]
+        keys: list[Any] = [["script", mount.target, fingerprint(mount.inode)] for mount in scripts]
         secrets: dict[str, str] = {}
         for written in run.mounts:
             mount = _Mount(written, self._words, variables, workdir)
@@ -97,7 +97,7 @@ class RunSettler:
         inode = tree.get(tree.resolve(source))
         if not isinstance(inode, Directory | File):
             raise BuildError(f"--mount: {source} is not a file or directory of {origin.where}")
-        return inode, [origin.fingerprints.of(inode)] if origin.diff_ids is None else [origin.diff_ids, origin.epoch]
+        return inode, [fingerprint(inode)] if origin.diff_ids is None else [origin.diff_ids, origin.epoch]
 
     def _cache(self, mount: _Mount) -> CacheMount:
         seed = self._source(mount)[0] if "from" in mount.values else None

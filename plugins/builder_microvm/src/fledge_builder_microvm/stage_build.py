@@ -9,6 +9,7 @@ from signal import Signals
 from typing import TYPE_CHECKING, Any, Final
 
 from fledge.errors import BuildError
+from fledge.tree.content import Content
 from fledge.values import GuestPath
 
 from fledge_builder_microvm import instructions as ins
@@ -22,7 +23,7 @@ from fledge_builder_microvm.owners import find_owner
 from fledge_builder_microvm.parse import parse_trigger
 from fledge_builder_microvm.places import telling
 from fledge_builder_microvm.settle_run import RunSettler
-from fledge_builder_microvm.step_cache import step_key
+from fledge_builder_microvm.step_cache import StepKey
 
 if TYPE_CHECKING:
     from fledge_builder_microvm.build import Build, StageState
@@ -81,11 +82,15 @@ class StageBuilder:
     # What makes layers
 
     def _layer(
-        self, instruction: ins.Instruction, settled: Sequence[Any], make: Callable[[], Sequence[Change]]
+        self,
+        instruction: ins.Instruction,
+        settled: Sequence[Any],
+        make: Callable[[], Sequence[Change]],
+        contents: Sequence[Content] = (),
     ) -> None:
         """Puts the layer of a step on top: the one that it made before, or that of the changes that `make` makes."""
         build = self._build
-        key = step_key(self._files.diff_ids, build.request.epoch, *settled)
+        key = StepKey(self._files.diff_ids, [build.request.epoch, *settled], contents)
         layers = None if build.request.no_cache else build.cache.find(key)
         self._log(instruction, " (cached)" if layers is not None else "")
         if layers is None:
@@ -105,7 +110,8 @@ class StageBuilder:
             self._build.context,
             self._files.epoch,
         )
-        self._layer(instruction, step.key(), lambda: step.changes(self._files.tree))
+        settled, contents = step.settled()
+        self._layer(instruction, settled, lambda: step.changes(self._files.tree), contents)
 
     def _run(self, instruction: ins.Run) -> None:
         step, settled = self._settler.settle(instruction, self._config, self._scope, self._files.epoch)
@@ -113,7 +119,7 @@ class StageBuilder:
         def make() -> Sequence[Change]:
             runner = self._build.runner(self._stage.platform)
             edit = Edit(self._files.tree)
-            edit.make_directories(guest_path(step.workdir))
+            edit.make_folders(guest_path(step.workdir))
             return [*edit.changes(), *runner.run(step, self._files.tree)]
 
         self._layer(instruction, settled, make)
@@ -124,7 +130,7 @@ class StageBuilder:
 
         def make() -> Sequence[Change]:
             edit = Edit(self._files.tree)
-            edit.make_directories(path, *self._workdir_owner(user, path))
+            edit.make_folders(path, *self._workdir_owner(user, path))
             return edit.changes()
 
         self._layer(instruction, ("WORKDIR", text_of(path), user, self._files.epoch), make)

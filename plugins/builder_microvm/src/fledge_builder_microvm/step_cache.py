@@ -13,19 +13,34 @@ from typing import Any, Final
 
 from fledge.store import Store
 from fledge.tree.content import Content
-from fledge.tree.inode import Device, Directory, File, Inode, Symlink
 from fledge.tree.layer import Layer, find_layer
 from fledge.values import Digest
+
+from fledge_builder_microvm.fingerprints import digest_of
 
 _VERSION: Final = "1"
 """Another one where the same step gives another layer than before."""
 _KIND: Final = "dockerfile-step"
 
 
-def step_key(below: Sequence[str], *settled: Any) -> str:
-    """The key of a step on top of layers with the diff_ids `below`. `settled`: what else it depends on, JSON-like."""
-    document = [_VERSION, below, settled]
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+class StepKey:
+    """What identifies a step, in two parts, since it takes reading all files to know the second."""
+
+    def __init__(self, below: Sequence[str], settled: Sequence[Any], contents: Sequence[Content] = ()) -> None:
+        """`below`: the diff_ids of the layers under it. `settled`: what else it depends on, JSON-like.
+
+        `contents`: of the files that it copies, in an order that goes by `settled`.
+        """
+        document = json.dumps([_VERSION, below, settled], sort_keys=True)
+        self.outline: Final = hashlib.sha256(document.encode()).hexdigest()
+        """The key but for what is in the files."""
+        self.contents: Final = contents
+
+    def whole(self) -> str:
+        """The key. Raises BuildError for a file that can't be read."""
+        if not self.contents:
+            return self.outline
+        return hashlib.sha256(bytes.fromhex(self.outline) + digest_of(self.contents)).hexdigest()
 
 
 class StepCache:
@@ -34,9 +49,17 @@ class StepCache:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def find(self, key: str) -> Sequence[Layer] | None:
-        """The layer that the step made, or none where it changed nothing; None where that is not known any more."""
-        path = self._store.path("links", _KIND, key)
+    def find(self, key: StepKey) -> Sequence[Layer] | None:
+        """The layer that the step made, or none where it changed nothing; None where that is not known any more.
+
+        No file is read for a step that was never done with files of these names and sizes.
+        """
+        if key.contents:
+            outline = self._store.path("links", _KIND, key.outline)
+            if not outline.exists():
+                return None
+            self._store.touch(outline)
+        path = self._store.path("links", _KIND, key.whole())
         try:
             fact = json.loads(path.read_bytes())
             diff_ids = [Digest.parse(text) for text in fact["layers"]]
@@ -47,52 +70,9 @@ class StepCache:
         found = [layer for layer in layers if layer is not None]
         return found if len(found) == len(layers) else None
 
-    def keep(self, key: str, layers: Sequence[Layer]) -> None:
+    def keep(self, key: StepKey, layers: Sequence[Layer]) -> None:
         """Remembers what a step made."""
         fact = {"layers": [str(layer.diff_id) for layer in layers]}
-        self._store.put(json.dumps(fact).encode(), "links", _KIND, key)
-
-
-class Fingerprints:
-    """Digests of inodes. Each file is read once, however many steps copy it."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[Content, bytes]] = {}
-        """By the identity of contents, which therefore are kept."""
-
-    def of(self, inode: Inode) -> str:
-        """A digest of the inode and all below it: names, metadata, contents, and which names are one file.
-
-        Without the time of a directory at the top: that of the build context changes with whatever is written into it, an
-        artifact for one, and it is not copied.
-        """
-        digest = hashlib.sha256()
-        numbers: dict[int, int] = {}
-        todo: list[tuple[bytes, Inode]] = [(b"", inode)]
-        while todo:
-            path, inode = todo.pop()
-            number = numbers.setdefault(id(inode), len(numbers))
-            xattrs = sorted(inode.xattrs.items())
-            what: tuple[object, ...] = ()
-            if isinstance(inode, Directory):
-                below = sorted(inode.entries.items(), reverse=True)
-                todo += [(path + b"/" + name, child) for name, child in below]
-            elif isinstance(inode, File):
-                what = (inode.content.size, self._of_content(inode.content))
-            elif isinstance(inode, Symlink):
-                what = (inode.target,)
-            elif isinstance(inode, Device):
-                what = (inode.major, inode.minor)
-            mtime = 0 if not path and isinstance(inode, Directory) else inode.mtime
-            entry = (path, number, inode.FORMAT, inode.mode, inode.uid, inode.gid, mtime, xattrs, what)
-            digest.update(repr(entry).encode())
-        return digest.hexdigest()
-
-    def _of_content(self, content: Content) -> bytes:
-        if (known := self._known.get(id(content))) is not None:
-            return known[1]
-        digest = hashlib.sha256()
-        for chunk in content.chunks():
-            digest.update(chunk)
-        self._known[id(content)] = content, digest.digest()
-        return digest.digest()
+        self._store.put(json.dumps(fact).encode(), "links", _KIND, key.whole())
+        if key.contents:
+            self._store.put(b"{}", "links", _KIND, key.outline)

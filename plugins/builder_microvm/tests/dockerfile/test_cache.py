@@ -16,7 +16,7 @@ from fledge.atomic import SUFFIX
 from fledge.store import Store
 from fledge.testing.dockerfiles import Project
 from fledge.testing.images import Blobs, tar
-from fledge.tree.content import Content
+from fledge.tree.content import Content, HostFileSource
 from fledge.tree.inode import File
 from fledge_builder_microvm.changes import Put
 
@@ -49,6 +49,7 @@ def test_no_cache(counted: Callable[..., list[str]]) -> None:
     ("change", "again"),
     [
         (lambda path: path.write_text("2"), ["COPY", "RUN", "WORKDIR"]),
+        (lambda path: path.write_text("2") and os.utime(path, (MOMENT, MOMENT)), ["COPY", "RUN", "WORKDIR"]),
         (lambda path: path.chmod(0o600), ["COPY", "RUN", "WORKDIR"]),
         (lambda path: os.utime(path, (MOMENT, MOMENT + 1)), ["COPY", "RUN", "WORKDIR"]),
         (lambda path: path.with_name("b").write_text("not copied"), []),
@@ -60,6 +61,31 @@ def test_what_is_copied(
 ) -> None:
     change(project.folder / "a")
     assert counted() == again
+
+
+def test_each_file_is_read_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many steps copy it, and whether or not a step like it was done before."""
+    read: list[tuple[str, int, int]] = []
+    view = HostFileSource.view
+
+    def counting(self: HostFileSource, start: int, length: int) -> memoryview:
+        read.append((os.path.basename(os.fsdecode(self.path)), start, length))
+        return view(self, start, length)
+
+    monkeypatch.setattr(HostFileSource, "view", counting)
+    for name, content in (("s/a", "1"), ("s/b", "2" * 3_000_000), ("s/empty", "")):
+        os.utime(project.write(name, content), (MOMENT, MOMENT))
+    chunks = [("a", 0, 1), *(("b", start, min(1 << 20, 3_000_000 - start)) for start in range(0, 3_000_000, 1 << 20))]
+    text = "FROM scratch\nCOPY s /x/\nCOPY s/* /y/\nCOPY --chmod=0600 s/b /z\n"
+    for _ in range(2):
+        project.build(text)
+        assert sorted(read) == chunks
+        read.clear()
+    os.utime(project.write("s/a", "3"), (MOMENT, MOMENT))
+    built = project.build(text)
+    # Such a step was done, but with other bytes: for the key, and then for the layer.
+    assert sorted(read) == sorted(2 * chunks)
+    assert [built.get(path).content.read()[:2] for path in ("/x/a", "/y/a", "/z")] == [b"3", b"3", b"22"]
 
 
 @pytest.mark.parametrize(

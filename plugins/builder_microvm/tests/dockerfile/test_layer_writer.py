@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -12,17 +13,27 @@ from fledge.store import Store
 from fledge.testing.oracles import need_root, need_tool
 from fledge.testing.trees import differences, hard_tree, sparse
 from fledge.tree.content import Content
-from fledge.tree.inode import Directory, File, Inode, Socket, Symlink
-from fledge.tree.layer import find_layer
+from fledge.tree.inode import Directory, Fifo, File, Inode, Socket, Symlink
+from fledge.tree.layer import Layer, find_layer
 from fledge.tree.merge import merge
+from fledge.tree.tar import TarReader
 from fledge.tree.tree import Tree
+from fledge_builder_microvm import layer_writer
 from fledge_builder_microvm.changes import Change, Opaque, Put, Remove
-from fledge_builder_microvm.layer_writer import write_layer
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
+
+
+def write_layer(store: Store, changes: Iterable[Change], latest: int | None = None) -> Layer:
+    """The layer. Its index, made while the tar was, has to be the one that reading the tar gives."""
+    layer = layer_writer.write_layer(store, changes, latest)
+    reader = TarReader("layer")
+    reader.feed(layer.source.path.read_bytes())
+    assert layer.index.dump(layer.diff_id, 0) == reader.finish().dump(layer.diff_id, 0)
+    return layer
 
 
 def puts(tree: Tree) -> list[Change]:
@@ -103,6 +114,25 @@ def test_whiteouts(store: Store) -> None:
         assert [(info.name, info.size, info.isfile()) for info in tar] == [
             (".wh.gone", 0, True), ("dir/.wh..wh..opq", 0, True), ("dir/.wh.never", 0, True), ("dir/new", 1, True),
         ]  # fmt: skip
+
+
+@pytest.mark.parametrize("length", [95, 96, 97, 200])
+def test_whiteouts_with_long_paths(store: Store, length: int) -> None:
+    path, folder = b"a/" + b"g" * length, b"b" * length
+    kept = {b"a": Directory(0o755), folder: Directory(0o755)}
+    lower = write_layer(
+        store, [Put(name, inode) for name, inode in {**kept, path: Fifo(0o644), folder + b"/f": Fifo(0o644)}.items()]
+    )
+    upper = write_layer(store, [Remove(path), Opaque(folder)])
+    assert [path for path, _ in Tree(merge([lower, upper], 0)).walk()] == [b"", *kept]
+    with tarfile.open(upper.source.path) as tar:
+        assert [info.name.encode() for info in tar] == [b"a/.wh." + b"g" * length, folder + b"/.wh..wh..opq"]
+
+
+def test_no_time_is_later_than_the_latest(store: Store) -> None:
+    changes = [Put(name, Fifo(0o644, mtime=mtime)) for name, mtime in ((b"a", 5), (b"b", 7), (b"c", 9))]
+    root = merge([write_layer(store, changes, latest=7)], 0)
+    assert [inode.mtime for inode in root.entries.values()] == [5, 7, 7]
 
 
 def test_a_layer_that_empties_the_root(store: Store) -> None:

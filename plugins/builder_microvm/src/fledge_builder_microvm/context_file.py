@@ -1,0 +1,55 @@
+"""A file of the build context, which is read once, however many steps copy it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Final
+
+from fledge.tree.content import FileSource, HostFileSource
+
+_CHUNK: Final = 1 << 20
+
+
+class ContextFile(HostFileSource):
+    """Takes its digest along while its bytes are read; when a layer holds these, it is read from there.
+
+    So two steps can't copy different bytes, and what a cached step is known by is what went into its layer.
+    """
+
+    __slots__ = ("_hash", "_hashed", "_place")
+
+    def __init__(self, path: bytes, status: os.stat_result) -> None:
+        """`status`: of the file, from lstat(2)."""
+        super().__init__(path, status)
+        self._hash = hashlib.sha256()
+        self._hashed = 0
+        self._place: tuple[FileSource, int] | None = None
+
+    def view(self, start: int, length: int) -> memoryview:
+        """As any source's. Raises BuildError."""
+        if self._place is not None:
+            tar, at = self._place
+            return tar.view(at + start, length)
+        view = super().view(start, length)
+        if start == self._hashed:
+            self._hash.update(view)
+            self._hashed += length
+        return view
+
+    def release(self, start: int, length: int) -> None:
+        """As any source's."""
+        if self._place is not None:
+            tar, at = self._place
+            tar.release(at + start, length)
+
+    def digest(self) -> bytes:
+        """The SHA-256 of its bytes; reads those that were not read yet. Raises BuildError."""
+        while self._hashed < self.size:
+            self.view(self._hashed, min(_CHUNK, self.size - self._hashed))
+        return self._hash.digest()
+
+    def settle(self, tar: FileSource, start: int) -> None:
+        """`tar` has all its bytes, from `start` on."""
+        self.digest()
+        self._place = tar, start
