@@ -21,7 +21,7 @@ from fledge.testing.oracles import need_root, need_tool, run
 from fledge.tree.content import Content
 from fledge.tree.inode import Directory, File
 from fledge.tree.tree import Tree
-from fledge_builder_microvm.changes import Change, Put
+from fledge_builder_microvm.changes import Change, Put, limit_times
 from fledge_builder_microvm.layer_writer import write_layer
 from fledge_builder_microvm.steps import BindMount, CacheMount, SecretMount, TmpfsMount
 
@@ -204,10 +204,12 @@ def test_a_full_disk_of_the_host_costs_a_cache(steps, shell_tree: Callable[[], T
 
 def test_the_same_step_gives_the_same_layer(steps, shell_tree: Callable[[], Tree]) -> None:
     script = "mkdir -p a/b; for i in 1 2 3 4 5 6 7 8 9; do echo $i >a/b/$i; ln a/b/$i a/$i; done; rm /bin/awk; echo x >/bin/x"
-    one, two = (
-        write_layer(steps.context.store, steps.run(shell_tree(), "sh", "-c", script), latest=0) for _ in range(2)
-    )
-    assert one.diff_id == two.diff_id
+    diff_ids = set()
+    for _ in range(2):
+        changes = list(steps.run(shell_tree(), "sh", "-c", script))
+        limit_times(changes, 0)
+        diff_ids.add(write_layer(steps.context.store, changes).diff_id)
+    assert len(diff_ids) == 1
 
 
 def test_an_interrupt_ends_the_machine_at_once_and_leaves_nothing(steps, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fledge.tree.inode import Inode
@@ -31,3 +32,10 @@ class Opaque:
 
 
 Change = Put | Remove | Opaque
+
+
+def limit_times(changes: Iterable[Change], latest: int) -> None:
+    """Sets later mtimes to `latest` (ns): what SOURCE_DATE_EPOCH asks for (reproducible-builds.org's specification)."""
+    for change in changes:
+        if isinstance(change, Put):
+            change.inode.mtime = min(change.inode.mtime, latest)

@@ -40,9 +40,7 @@ _OTHERS: Final[Mapping[type[Inode], tuple[int, bytes]]] = {
 class LayerTar:
     """Makes one tar. Its index is what reading the tar would give."""
 
-    def __init__(self, latest: int | None) -> None:
-        """`latest`: the mtime (ns) that later ones are set to; None: no limit."""
-        self._latest = latest
+    def __init__(self) -> None:
         self._index = ix.IndexBuilder()
         self._waiting: list[bytes | memoryview] = []
         self._at = 0
@@ -93,11 +91,8 @@ class LayerTar:
         self._views.release()
         return block
 
-    def _mtime(self, inode: Inode) -> int:
-        return inode.mtime if self._latest is None else min(inode.mtime, self._latest)
-
     def _record(self, inode: Inode, kind: int, size: int = 0, start: int = 0, extra: int = 0) -> bytes:
-        seconds, nanoseconds = divmod(self._mtime(inode), _SECOND)
+        seconds, nanoseconds = divmod(inode.mtime, _SECOND)
         return ix.pack_record(kind, inode.mode, inode.uid, inode.gid, seconds, nanoseconds, size, start, extra)
 
     def _extra(self, inode: Inode, extents: ix.Extents | None = None) -> int:
@@ -106,14 +101,14 @@ class LayerTar:
         return self._index.add_extra(dict(sorted(inode.xattrs.items())), extents)
 
     def _link(self, path: bytes, inode: Inode, first: bytes) -> None:
-        self._put(member(path, HARD_LINK, inode, self._mtime(inode), link=first))
+        self._put(member(path, HARD_LINK, inode, link=first))
         self._index.add_link(path, first, self._record(inode, ix.HARD_LINK))
 
     def _other(self, path: bytes, inode: Inode) -> None:
         kind, flag = _OTHERS[type(inode)]
         link = inode.target if isinstance(inode, Symlink) else b""
         name = path + b"/" if isinstance(inode, Directory) else path
-        self._put(member(name or b"./", flag, inode, self._mtime(inode), link=link))
+        self._put(member(name or b"./", flag, inode, link=link))
         number = inode.major << ix.MINOR_BITS | inode.minor if isinstance(inode, Device) else 0
         record = self._record(inode, kind, start=number, extra=self._extra(inode))
         if isinstance(inode, Symlink):
@@ -123,7 +118,7 @@ class LayerTar:
 
     def _file(self, path: bytes, inode: File) -> Iterator[bytes]:
         content = inode.content
-        self._put(member(path, _FILE, inode, self._mtime(inode), size=content.size))
+        self._put(member(path, _FILE, inode, size=content.size))
         self._index.add(path, self._record(inode, ix.FILE, content.size, self._at, self._extra(inode)))
         for piece in content.pieces:
             if isinstance(piece.source, ContextFile):
@@ -153,7 +148,7 @@ class LayerTar:
             b"GNU.sparse.realsize": b"%d" % content.size,
         }
         size = len(chart) + stored
-        self._put(member(path, _FILE, inode, self._mtime(inode), size=size, records=records))
+        self._put(member(path, _FILE, inode, size=size, records=records))
         self._put(chart)
         extra = self._extra(inode, sparse.place(runs, content.size, stored, self._at))
         self._index.add(path, self._record(inode, ix.FILE, content.size, self._at, extra))

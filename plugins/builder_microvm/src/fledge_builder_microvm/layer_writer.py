@@ -16,13 +16,13 @@ from fledge_builder_microvm.changes import Change
 from fledge_builder_microvm.layer_tar import LayerTar
 
 
-def write_layer(store: Store, changes: Iterable[Change], latest: int | None = None) -> Layer:
-    """The layer that makes `changes`, in the store. `latest`: the mtime (ns) that later ones are set to; None: no limit.
+def write_layer(store: Store, changes: Iterable[Change]) -> Layer:
+    """The layer that makes `changes`, in the store.
 
     Raises BuildError for what no layer can hold, such as a name that begins with `.wh.`, and when the store can't be
     written.
     """
-    tar = LayerTar(latest)
+    tar = LayerTar()
     digest = hashlib.sha256()
     size = 0
     with store.part("layer") as part, Ahead(tar.blocks(changes)) as blocks:

@@ -24,15 +24,15 @@ class LayeredTree:
 
     @property
     def tree(self) -> Tree:
-        """What the layers make. A step may edit it if it then adds the layer of its changes."""
+        """What the layers make. A step may edit it if it then adds the layer of all its changes."""
         if self._tree is None:
             self._tree = Tree(merge(self.layers, self.epoch), self.epoch)
         return self._tree
 
-    def add(self, layer: Layer) -> None:
-        """Puts a layer on top."""
+    def add(self, layer: Layer, *, edited: bool) -> None:
+        """Puts a layer on top. `edited`: whether the tree is what it makes of it already."""
         self.layers = (*self.layers, layer)
-        if self._tree is not None:
+        if self._tree is not None and not edited:
             apply_layer(layer, self._tree.root, self.epoch)
 
     @property

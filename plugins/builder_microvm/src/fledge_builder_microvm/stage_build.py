@@ -13,7 +13,7 @@ from fledge.tree.content import Content
 from fledge.values import GuestPath
 
 from fledge_builder_microvm import instructions as ins
-from fledge_builder_microvm.changes import Change
+from fledge_builder_microvm.changes import Change, limit_times
 from fledge_builder_microvm.copy_step import CopyStep
 from fledge_builder_microvm.copying import guest_path, text_of
 from fledge_builder_microvm.digits import whole_number
@@ -87,18 +87,27 @@ class StageBuilder:
         settled: Sequence[Any],
         make: Callable[[], Sequence[Change]],
         contents: Sequence[Content] = (),
+        *,
+        edits: bool,
     ) -> None:
-        """Puts the layer of a step on top: the one that it made before, or that of the changes that `make` makes."""
+        """Puts the layer of a step on top: the one that it made before, or that of the changes that `make` makes.
+
+        `edits`: whether `make` makes them in the tree, too.
+        """
         build = self._build
         key = StepKey(self._files.diff_ids, [build.request.epoch, *settled], contents)
         layers = None if build.request.no_cache else build.cache.find(key)
+        edited = False
         self._log(instruction, " (cached)" if layers is not None else "")
         if layers is None:
             changes = make()
-            layers = [write_layer(build.context.store, changes, build.latest)] if changes else []
+            if build.latest is not None:
+                limit_times(changes, build.latest)
+            layers = [write_layer(build.context.store, changes)] if changes else []
             build.cache.keep(key, layers)
+            edited = edits
         for layer in layers:
-            self._files.add(layer)
+            self._files.add(layer, edited=edited)
 
     def _copy(self, instruction: ins.Copy) -> None:
         step = CopyStep(
@@ -111,7 +120,7 @@ class StageBuilder:
             self._files.epoch,
         )
         settled, contents = step.settled()
-        self._layer(instruction, settled, lambda: step.changes(self._files.tree), contents)
+        self._layer(instruction, settled, lambda: step.changes(self._files.tree), contents, edits=True)
 
     def _run(self, instruction: ins.Run) -> None:
         step, settled = self._settler.settle(instruction, self._config, self._scope, self._files.epoch)
@@ -122,7 +131,7 @@ class StageBuilder:
             edit.make_folders(guest_path(step.workdir))
             return [*edit.changes(), *runner.run(step, self._files.tree)]
 
-        self._layer(instruction, settled, make)
+        self._layer(instruction, settled, make, edits=False)
 
     def _workdir(self, instruction: ins.Workdir) -> None:
         path = guest_path(posixpath.join(self._config.workdir, self._expand(instruction.path)))
@@ -133,7 +142,7 @@ class StageBuilder:
             edit.make_folders(path, *self._workdir_owner(user, path))
             return edit.changes()
 
-        self._layer(instruction, ("WORKDIR", text_of(path), user, self._files.epoch), make)
+        self._layer(instruction, ("WORKDIR", text_of(path), user, self._files.epoch), make, edits=True)
         self._config.run["WorkingDir"] = text_of(path)
 
     def _workdir_owner(self, user: str, path: GuestPath) -> tuple[int, int]:

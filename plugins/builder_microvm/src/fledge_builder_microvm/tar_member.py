@@ -23,13 +23,12 @@ def member(
     path: bytes,
     flag: bytes,
     inode: Inode,
-    mtime: int,
     *,
     size: int = 0,
     link: bytes = b"",
     records: Mapping[bytes, bytes] = NO_XATTRS,
 ) -> bytes:
-    """The headers of a member. `mtime`: in ns, instead of the inode's. `size`: of the data that follow.
+    """The headers of a member. `size`: of the data that follow.
 
     `records`: what the extended header has beside what the inode needs. Raises BuildError for an extended attribute
     that no layer can hold.
@@ -45,9 +44,9 @@ def member(
         extended[b"gid"] = b"%d" % inode.gid
     if size > _MAX_OCTAL_SIZE:
         extended[b"size"] = b"%d" % size
-    seconds, nanoseconds = divmod(mtime, 10**9)
+    seconds, nanoseconds = divmod(inode.mtime, 10**9)
     if nanoseconds or not 0 <= seconds <= _MAX_OCTAL_SIZE:
-        extended[b"mtime"] = _decimal(mtime)
+        extended[b"mtime"] = _decimal(inode.mtime)
     if flag != HARD_LINK:
         for name, value in inode.xattrs.items():
             if b"=" in name:  # What ends a record's key (pax, "Extended Header"); readers have no escape in common.

@@ -16,8 +16,10 @@ from fledge.atomic import SUFFIX
 from fledge.store import Store
 from fledge.testing.dockerfiles import Project
 from fledge.testing.images import Blobs, tar
+from fledge.testing.trees import described
 from fledge.tree.content import Content, HostFileSource
 from fledge.tree.inode import File
+from fledge.tree.tree import Tree
 from fledge_builder_microvm.changes import Put
 
 TEXT = "FROM scratch\nARG v=1\nENV e=$v\nCOPY a /x/\nARG w\nRUN step\nWORKDIR /y\n"
@@ -216,6 +218,32 @@ def test_same_inputs_same_bytes(project: Project, tmp_path: Path) -> None:
         text=True,
     )
     assert told.stdout.strip() == str(here), told.stderr
+
+
+@pytest.mark.parametrize("epoch", [None, MOMENT])
+def test_steps_that_edit_the_tree_leave_what_their_layers_make(
+    project: Project, runner: Any, epoch: int | None
+) -> None:
+    """RUN gets the tree that the steps edited; a build that has their layers in its cache merges these."""
+    for name, moment in (("s/d/old", MOMENT - 5), ("s/d/new", MOMENT + 5), ("s/f", MOMENT + 5), ("s/one", 7)):
+        os.utime(project.write(name, name), (moment, moment))
+    os.link(project.folder / "s/one", project.folder / "s/two")
+    os.symlink("d/old", project.folder / "s/link")
+    os.mkfifo(project.folder / "s/fifo", 0o640)
+    os.truncate(project.write("s/sparse"), 1 << 20)
+    os.setxattr(project.folder / "s/f", "user.x", b"y")
+    subprocess.run(["tar", "-C", project.folder, "-cf", project.folder / "a.tar", "s"], check=True)
+    text = (
+        "FROM scratch AS first\nCOPY s /s/\nWORKDIR /w/x\nCOPY --chown=3:4 --chmod=0711 s/d .\n"
+        "FROM first\nCOPY --from=first /s/one /w/x /t/\nADD a.tar /s/d/\nADD a.tar /\nCOPY s/f /s/two\nCOPY <<A /s/link\nhere\nA\nRUN "
+    )
+    seen: list[Tree] = []
+    runner.make = lambda step, root: seen.append(root) or ()
+    done = [project.build(f"{text}{number}\n", epoch=epoch).log.texts("info") for number in range(2)]
+    assert [sum(line.endswith("(cached)") for line in lines) for lines in done] == [0, 8]
+    edited, merged = seen
+    assert described(edited) == described(merged)
+    assert {b"s/d/s/two", b"t/one", b"s/link", b"w/x/new"} <= described(merged).keys()
 
 
 def test_source_date_epoch_limits_times(project: Project) -> None:

@@ -27,9 +27,9 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-def write_layer(store: Store, changes: Iterable[Change], latest: int | None = None) -> Layer:
+def write_layer(store: Store, changes: Iterable[Change]) -> Layer:
     """The layer. Its index, made while the tar was, has to be the one that reading the tar gives."""
-    layer = layer_writer.write_layer(store, changes, latest)
+    layer = layer_writer.write_layer(store, changes)
     reader = TarReader("layer")
     reader.feed(layer.source.path.read_bytes())
     assert layer.index.dump(layer.diff_id, 0) == reader.finish().dump(layer.diff_id, 0)
@@ -127,12 +127,6 @@ def test_whiteouts_with_long_paths(store: Store, length: int) -> None:
     assert [path for path, _ in Tree(merge([lower, upper], 0)).walk()] == [b"", *kept]
     with tarfile.open(upper.source.path) as tar:
         assert [info.name.encode() for info in tar] == [b"a/.wh." + b"g" * length, folder + b"/.wh..wh..opq"]
-
-
-def test_no_time_is_later_than_the_latest(store: Store) -> None:
-    changes = [Put(name, Fifo(0o644, mtime=mtime)) for name, mtime in ((b"a", 5), (b"b", 7), (b"c", 9))]
-    root = merge([write_layer(store, changes, latest=7)], 0)
-    assert [inode.mtime for inode in root.entries.values()] == [5, 7, 7]
 
 
 def test_a_layer_that_empties_the_root(store: Store) -> None:
