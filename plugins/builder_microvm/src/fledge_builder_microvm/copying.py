@@ -164,24 +164,24 @@ class _Copier:
             )
         copied = self._copied.get(id(inode))
         if copied is None:
-            copied = self._copied[id(inode)] = _blank(inode)
-            self._settle(inode, copied)
+            copied = self._copied[id(inode)] = self._copy_of(inode)
         self._edit.put(folder, name, copied)
 
-    def _settle(self, source: Inode, target: Inode) -> None:
-        target.uid, target.gid = self._manner.owner or (source.uid, source.gid)
-        mode = self._manner.mode
-        target.mode = source.mode if mode is None or isinstance(source, Symlink) else mode
-        target.mtime = source.mtime
-        target.xattrs = source.xattrs
+    def _copy_of(self, inode: Inode) -> Inode:
+        manner = self._manner
+        uid, gid = manner.owner or (inode.uid, inode.gid)
+        if isinstance(inode, Symlink):  # chmod(2) follows them.
+            return Symlink(inode.target, inode.mode, uid, gid, inode.mtime, inode.xattrs)
+        mode = inode.mode if manner.mode is None else manner.mode
+        if isinstance(inode, File):
+            return File(inode.content, mode, uid, gid, inode.mtime, inode.xattrs)
+        if isinstance(inode, Device):
+            return type(inode)(inode.major, inode.minor, mode, uid, gid, inode.mtime, inode.xattrs)
+        assert isinstance(inode, Fifo)
+        return Fifo(mode, uid, gid, inode.mtime, inode.xattrs)
 
-
-def _blank(inode: Inode) -> Inode:
-    if isinstance(inode, File):
-        return File(inode.content, 0)
-    if isinstance(inode, Symlink):
-        return Symlink(inode.target)
-    if isinstance(inode, Device):
-        return type(inode)(inode.major, inode.minor, 0)
-    assert isinstance(inode, Fifo)
-    return Fifo(0)
+    def _settle(self, source: Directory, target: Directory) -> None:
+        manner = self._manner
+        target.uid, target.gid = manner.owner or (source.uid, source.gid)
+        target.mode = source.mode if manner.mode is None else manner.mode
+        target.mtime, target.xattrs = source.mtime, source.xattrs

@@ -138,6 +138,8 @@ def xattrs(path: bytes) -> Mapping[bytes, bytes]:
     """What travels with a file of the context."""
     try:
         names = os.listxattr(path, follow_symlinks=False)
+        if not names:
+            return NO_XATTRS
         kept = {name: os.getxattr(path, name, follow_symlinks=False) for name in names if name.startswith(_KEPT_XATTRS)}
     except OSError:
         return NO_XATTRS  # A filesystem without them.

@@ -33,7 +33,7 @@ def member(
     `records`: what the extended header has beside what the inode needs. Raises BuildError for an extended attribute
     that no layer can hold.
     """
-    extended = dict(records)
+    extended = dict(records) if records else {}
     if len(path) > _NAME and b"GNU.sparse.name" not in extended:
         extended[b"path"] = path
     if len(link) > _NAME:
@@ -56,11 +56,11 @@ def member(
                 )
             extended[b"SCHILY.xattr." + name] = value
     number = (inode.major, inode.minor) if isinstance(inode, Device) else (0, 0)
+    if not extended:
+        return _header(path, flag, inode.mode, inode.uid, inode.gid, size, seconds, link, number)
     owner = min(inode.uid, _MAX_OCTAL_ID), min(inode.gid, _MAX_OCTAL_ID)
     moment = min(max(seconds, 0), _MAX_OCTAL_SIZE)
     header = _header(path[:_NAME], flag, inode.mode, *owner, min(size, _MAX_OCTAL_SIZE), moment, link[:_NAME], number)
-    if not extended:
-        return header
     body = b"".join(_record(key, value) for key, value in sorted(extended.items()))
     before = _header(b"PaxHeaders/" + path[-80:], _EXTENDED, 0o644, 0, 0, len(body), 0)
     return b"".join((before, body, bytes(padded(len(body)) - len(body)), header))
