@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fledge.context import BuildContext
 from fledge.errors import BuildError
@@ -24,7 +24,9 @@ from fledge_builder_microvm.origins import FetchBase, Images, Origin, read_conte
 from fledge_builder_microvm.places import telling
 from fledge_builder_microvm.stage_build import StageBuilder
 from fledge_builder_microvm.step_cache import StepCache
-from fledge_builder_microvm.steps import Runner
+
+if TYPE_CHECKING:
+    from fledge_builder_microvm.steps import Runner
 
 _SECOND: Final = 10**9
 

@@ -22,7 +22,6 @@ from fledge_builder_microvm.layer_writer import write_layer
 from fledge_builder_microvm.owners import find_owner
 from fledge_builder_microvm.parse import parse_trigger
 from fledge_builder_microvm.places import telling
-from fledge_builder_microvm.settle_run import RunSettler
 from fledge_builder_microvm.step_cache import StepKey
 
 if TYPE_CHECKING:
@@ -46,7 +45,6 @@ class StageBuilder:
         self._config = state.config
         self._scope = state.scope
         self._words = build.dockerfile.words
-        self._settler = RunSettler(build.request, self._words, self._origin)
         self._number = self._total = 0
 
     def run(self) -> None:
@@ -123,7 +121,10 @@ class StageBuilder:
         self._layer(instruction, settled, lambda: step.changes(self._files.tree), contents, edits=True)
 
     def _run(self, instruction: ins.Run) -> None:
-        step, settled = self._settler.settle(instruction, self._config, self._scope, self._files.epoch)
+        from fledge_builder_microvm.settle_run import RunSettler  # A Dockerfile without RUN need not wait for it.
+
+        settler = RunSettler(self._build.request, self._words, self._origin)
+        step, settled = settler.settle(instruction, self._config, self._scope, self._files.epoch)
 
         def make() -> Sequence[Change]:
             runner = self._build.runner(self._stage.platform)
