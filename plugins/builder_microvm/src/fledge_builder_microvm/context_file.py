@@ -17,13 +17,14 @@ class ContextFile(HostFileSource):
     So two steps can't copy different bytes, and what a cached step is known by is what went into its layer.
     """
 
-    __slots__ = ("_hash", "_hashed", "_place")
+    __slots__ = ("_digest", "_hash", "_hashed", "_place")
 
     def __init__(self, path: bytes, status: os.stat_result) -> None:
         """`status`: of the file, from lstat(2)."""
         super().__init__(path, status)
-        self._hash = hashlib.sha256()
+        self._hash: hashlib._Hash | None = None  # While some of the bytes are hashed: there may be 100,000 files.
         self._hashed = 0
+        self._digest: bytes | None = None
         self._place: tuple[FileSource, int] | None = None
 
     def view(self, start: int, length: int) -> memoryview:
@@ -32,10 +33,17 @@ class ContextFile(HostFileSource):
             tar, at = self._place
             return tar.view(at + start, length)
         view = super().view(start, length)
-        if start == self._hashed:
-            self._hash.update(view)
-            self._hashed += length
+        if start == self._hashed < self.size:
+            self._take(view)
         return view
+
+    def _take(self, view: memoryview) -> None:
+        if self._hash is None:
+            self._hash = hashlib.sha256()
+        self._hash.update(view)
+        self._hashed += len(view)
+        if self._hashed == self.size:
+            self._digest, self._hash = self._hash.digest(), None
 
     def release(self, start: int, length: int) -> None:
         """As any source's."""
@@ -44,10 +52,13 @@ class ContextFile(HostFileSource):
             tar.release(at + start, length)
 
     def digest(self) -> bytes:
-        """The SHA-256 of its bytes; reads those that were not read yet. Raises BuildError."""
-        while self._hashed < self.size:
+        """The SHA-256 of its bytes, of which there is one at least; reads those that were not read yet.
+
+        Raises BuildError.
+        """
+        while self._digest is None:
             self.view(self._hashed, min(_CHUNK, self.size - self._hashed))
-        return self._hash.digest()
+        return self._digest
 
     def settle(self, tar: FileSource, start: int) -> None:
         """`tar` has all its bytes, from `start` on."""
