@@ -51,8 +51,8 @@ class Fetcher:
         with ThreadPoolExecutor(max(1, len(requests)), thread_name_prefix="fledge-fetch") as pool:
             futures = [pool.submit(self.fetch, request) for request in requests]
             if wait(futures, timeout=_QUICK).not_done:
-                # The threads wait for the network or are in C, where no Dockerfile's steps are done in Python: what is to
-                # be imported later can be imported now.
+                # The threads wait for the network or are in C: what is to be imported later can be imported now. Not beside
+                # a Dockerfile's steps: they may be Python, and two threads of that are slower than one.
                 if not any(isinstance(request, DockerfileRequest) for request in requests):
                     self._plugins.filesystem.import_ahead()
                     manifest.validator()
