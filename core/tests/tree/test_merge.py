@@ -341,6 +341,25 @@ def test_a_replaced_symlink_no_longer_leads_anywhere(merged: Merged) -> None:
     }  # fmt: skip
 
 
+def test_a_symlink_that_is_replaced_by_way_of_itself(merged: Merged) -> None:
+    """`a/a` is the name `a` again, where `a` leads to its own folder: the directory takes the symlink's place."""
+    tree = merged([s("c/a", "."), d("c/a/a"), d("c/a/a/d"), f("c/a/a/d/f", "f")])
+    assert listing(tree) == {"c": "/", "c/a": "/", "c/a/a": "/", "c/a/a/d": "/", "c/a/a/d/f": "f"}
+
+
+@pytest.mark.parametrize("length", [251, 252, 255])
+def test_a_whiteout_of_a_long_name(merged: Merged, length: int) -> None:
+    name = b"n" * length
+    below = [d("a"), pax((b"path", b"a/" + name)), f("x")]
+    assert listing(merged(below, [pax((b"path", b"a/.wh." + name)), f("x")])) == {"a": "/"}
+
+
+@pytest.mark.parametrize("name", [b"n" * 256, b".wh." + b"n" * 256])
+def test_a_name_that_is_too_long(merged: Merged, name: bytes) -> None:
+    with pytest.raises(BuildError, match=f"a name in the path has {len(name)} bytes; Linux allows 255"):
+        merged([pax((b"path", b"a/" + name)), f("x")])
+
+
 def test_symlinks_do_not_make_the_tree_deeper_than_a_path(merged: Merged) -> None:
     def link(name: str, target: str) -> bytes:
         return pax((b"linkpath", target.encode())) + s(name, "-")

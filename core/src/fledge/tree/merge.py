@@ -132,9 +132,10 @@ class _Merger:
             if old is not None and isinstance(old, (Directory, Symlink)):
                 self._parents.clear()
                 last_parent = None
+            elif isinstance(inode, Directory):
+                # What _resolve would find; not so where the entry's own path crosses the symlink that it replaces.
+                self._parents[path] = inode, room - len(name) - 1
             entries[name] = inode
-            if isinstance(inode, Directory):
-                self._parents[path] = inode, room - len(name) - 1  # What _resolve would find.
         for name in [name for name in self._root.entries if name.startswith(AUFS)]:
             del self._root.entries[name]
 

@@ -36,6 +36,8 @@ _KINDS: Final = {
     b"5": ix.DIRECTORY,
     b"6": ix.FIFO,
 }
+_LONGEST_WHITEOUT: Final = NAME_MAX + len(b".wh.")
+"""It is never a file, and the name that it hides may be as long as any (image-spec layer.md, "Whiteouts")."""
 _LONG_NAME: Final = b"L"
 _LONG_LINK: Final = b"K"
 _EXTENDED: Final = (b"x", b"X")  # X: Solaris, before POSIX made it x
@@ -67,7 +69,7 @@ def _clean_parts(path: bytes) -> bytes:
             if parts:
                 parts.pop()
         elif part and part != b".":
-            if len(part) > NAME_MAX:
+            if len(part) > (_LONGEST_WHITEOUT if part.startswith(b".wh.") else NAME_MAX):
                 raise ValueError(f"a name in the path has {len(part)} bytes; Linux allows {NAME_MAX}")
             parts.append(part)
     cleaned = b"/".join(parts)

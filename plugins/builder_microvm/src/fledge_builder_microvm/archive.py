@@ -96,6 +96,9 @@ def extract(edit: Edit, archive: Archive, folder: Folder) -> None:
     todo = [(archive.top, b"", folder)]
     while todo:
         source, relative, folder = todo.pop()
+        if folder.prefix:
+            # An entry may have taken the place of this folder, if a symlink led to it.
+            folder = edit.make_folders(GuestPath(tuple(folder.prefix[:-1].split(b"/"))))
         for name, inode in sorted(source.entries.items()):
             path = relative + name
             if not isinstance(inode, Directory):

@@ -14,7 +14,8 @@ _CHUNK: Final = 1 << 20
 class ContextFile(HostFileSource):
     """Takes its digest along while its bytes are read; when a layer holds these, it is read from there.
 
-    So two steps can't copy different bytes, and what a cached step is known by is what went into its layer.
+    So two steps can't copy different bytes, and a step that was done without looking for it in the cache is known by what
+    went into its layer. Until the digest is known, only one thread may read it.
     """
 
     __slots__ = ("_digest", "_hash", "_hashed", "_place")
@@ -24,7 +25,7 @@ class ContextFile(HostFileSource):
         super().__init__(path, status)
         self._hash: hashlib._Hash | None = None  # While some of the bytes are hashed: there may be 100,000 files.
         self._hashed = 0
-        self._digest: bytes | None = None
+        self._digest = None if self.size else hashlib.sha256().digest()
         self._place: tuple[FileSource, int] | None = None
 
     def view(self, start: int, length: int) -> memoryview:
@@ -33,13 +34,15 @@ class ContextFile(HostFileSource):
             tar, at = self._place
             return tar.view(at + start, length)
         view = super().view(start, length)
-        if start == self._hashed < self.size:
-            self._take(view)
+        if self._digest is None:
+            if start == 0:  # Whoever begins anew may go on to the end: ADD looks at the first bytes before.
+                self._hash, self._hashed = hashlib.sha256(), 0
+            if start == self._hashed:
+                self._take(view)
         return view
 
     def _take(self, view: memoryview) -> None:
-        if self._hash is None:
-            self._hash = hashlib.sha256()
+        assert self._hash is not None
         self._hash.update(view)
         self._hashed += len(view)
         if self._hashed == self.size:
@@ -52,7 +55,7 @@ class ContextFile(HostFileSource):
             tar.release(at + start, length)
 
     def digest(self) -> bytes:
-        """The SHA-256 of its bytes, of which there is one at least; reads those that were not read yet.
+        """The SHA-256 of its bytes; reads those that were not read yet.
 
         Raises BuildError.
         """

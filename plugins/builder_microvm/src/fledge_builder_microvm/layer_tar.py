@@ -17,7 +17,7 @@ from fledge.tree.content import EMPTY, Content, FileSource, Piece, Views
 from fledge.tree.inode import NO_XATTRS, BlockDevice, CharDevice, Device, Directory, Fifo, File, Inode, Socket, Symlink
 from fledge.tree.merge import OPAQUE, WHITEOUT
 from fledge.tree.tar_format import BLOCK, padded
-from fledge.values import show_path
+from fledge.values import PATH_MAX, show_path
 
 from fledge_builder_microvm.changes import Change, Opaque, Put, Remove
 from fledge_builder_microvm.context_file import ContextFile
@@ -138,6 +138,10 @@ class LayerTar:
         runs = _runs(content)
         if not runs or sum(runs[-1]) != content.size:
             runs.append((content.size, 0))  # As GNU tar does, which goes by the map for how long the file is.
+        if len(runs) > sparse.MAX_EXTENTS:
+            raise BuildError(
+                f"{show_path(path)}: a sparse file of {len(runs)} extents; a layer's can have {sparse.MAX_EXTENTS}"
+            )
         chart = b"%d\n" % len(runs) + b"".join(b"%d\n%d\n" % run for run in runs)
         chart += bytes(padded(len(chart)) - len(chart))
         stored = sum(length for _, length in runs)
@@ -181,6 +185,9 @@ def _entries(changes: Iterable[Change]) -> list[tuple[bytes, Inode]]:
         else:
             assert isinstance(change, Opaque)
             entries[change.path + b"/" + OPAQUE if change.path else OPAQUE] = File(EMPTY, 0)
+    longest = max(entries, key=len, default=b"")
+    if len(longest) >= PATH_MAX:
+        raise BuildError(f"{show_path(longest)}: the path has {len(longest)} bytes; Linux allows {PATH_MAX - 1}")
     return sorted(entries.items(), key=itemgetter(0))
 
 

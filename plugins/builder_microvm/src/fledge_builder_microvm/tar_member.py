@@ -8,6 +8,7 @@ from zlib import adler32
 
 from fledge.errors import BuildError
 from fledge.tree.inode import NO_XATTRS, Device, Inode
+from fledge.tree.tar import MAX_EXTENSION
 from fledge.tree.tar_format import BLOCK, USTAR_MAGIC, padded
 from fledge.values import show_path
 
@@ -62,6 +63,11 @@ def member(
     moment = min(max(seconds, 0), _MAX_OCTAL_SIZE)
     header = _header(path[:_NAME], flag, inode.mode, *owner, min(size, _MAX_OCTAL_SIZE), moment, link[:_NAME], number)
     body = b"".join(_record(key, value) for key, value in sorted(extended.items()))
+    if len(body) > MAX_EXTENSION:
+        raise BuildError(
+            f"{show_path(path.rstrip(b'/'))}: its extended attributes take {len(body)} bytes in a layer;"
+            f" {MAX_EXTENSION} are allowed"
+        )
     before = _header(b"PaxHeaders/" + path[-80:], _EXTENDED, 0o644, 0, 0, len(body), 0)
     return b"".join((before, body, bytes(padded(len(body)) - len(body)), header))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from fledge.tree.content import Content, HostFileSource
 from fledge.tree.inode import File
 from fledge.tree.tree import Tree
 from fledge_builder_microvm.changes import Put
+from fledge_builder_microvm.context_file import ContextFile
 
 TEXT = "FROM scratch\nARG v=1\nENV e=$v\nCOPY a /x/\nARG w\nRUN step\nWORKDIR /y\n"
 MOMENT = 1_600_000_000
@@ -63,6 +65,34 @@ def test_what_is_copied(
 ) -> None:
     change(project.folder / "a")
     assert counted() == again
+
+
+def test_the_key_of_a_file_that_add_has_looked_into(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is an archive: its first bytes are read twice, and the key goes by those that went into the layer."""
+    path = project.write("a", "q" * 200_000)
+    os.utime(path, (MOMENT, MOMENT))
+    read: list[tuple[int, int]] = []
+    view = HostFileSource.view
+
+    def changing(self: HostFileSource, start: int, length: int) -> memoryview:
+        found = view(self, start, length)
+        read.append((start, length))
+        path.write_text(("r" if len(read) == 1 else "q") * 200_000)
+        os.utime(path, (MOMENT, MOMENT))
+        return found
+
+    text = "FROM scratch\nADD a /\n"
+    with monkeypatch.context() as patch:
+        patch.setattr(HostFileSource, "view", changing)
+        assert project.build(text).read("/a")[:1] == b"r"
+    assert read == [(0, 65536), (0, 200_000)]
+    again = project.build(text)
+    assert (again.read("/a")[:1], again.log.texts("info")[-1].endswith("(cached)")) == (b"q", False)
+
+
+def test_an_empty_file_has_a_digest(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    assert ContextFile(os.fsencode(tmp_path / "a"), os.stat(tmp_path / "a")).digest() == hashlib.sha256().digest()
 
 
 def test_each_file_is_read_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

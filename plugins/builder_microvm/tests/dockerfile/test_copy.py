@@ -15,6 +15,7 @@ import socket
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -22,7 +23,9 @@ from fledge.errors import BuildError
 from fledge.testing.dockerfiles import Project
 from fledge.testing.http import Answer, serving
 from fledge.testing.tars import archive, member
+from fledge.testing.trees import described
 from fledge.tree.inode import Fifo, File, Symlink
+from fledge.tree.tree import Tree
 from fledge_builder_microvm.host_tree import context_tree
 from fledge_builder_microvm.patterns import IgnoreRules
 
@@ -327,6 +330,23 @@ class TestArchives:
         project.write("t", archive(*members))
         built = project.build("FROM scratch\nADD t /x/y/\n")
         assert {path for path in built.paths if path.endswith("cron")} == {"x/y/etc/cron"}
+
+    def test_a_folder_that_an_entry_takes_away(self, project: Project, runner: Any) -> None:
+        """`a` leads to `b`, and the archive has a file `a/x` and another thing at `b`: what that is comes first."""
+        below = archive(member(b"a", flag=b"2", link=b"b"), member(b"b/old"), member(b"c", flag=b"5"))
+        project.write("below.tar", below)
+        project.write("link.tar", archive(member(b"a/x", b"x"), member(b"b", flag=b"2", link=b"c")))
+        project.write("file.tar", archive(member(b"a/x", b"x"), member(b"b", b"a file")))
+        seen: list[Tree] = []
+        runner.make = lambda step, root: seen.append(root) or ()
+        for number in range(2):
+            project.build(f"FROM scratch\nADD below.tar /\nADD link.tar /\nRUN {number}\n")
+        edited, merged = map(described, seen)
+        assert edited == merged
+        assert sorted(merged) == [b"", b"a", b"b", b"c", b"c/x"]
+        for _ in range(2):
+            with pytest.raises(BuildError, match=r"^Dockerfile:3: ADD: /a is in the way|^Dockerfile:3: ADD: /b is"):
+                project.build("FROM scratch\nADD below.tar /\nADD file.tar /\n")
 
     @pytest.mark.parametrize(
         ("data", "message"),

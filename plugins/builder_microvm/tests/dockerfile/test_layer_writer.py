@@ -12,7 +12,7 @@ from fledge.errors import BuildError
 from fledge.store import Store
 from fledge.testing.oracles import need_root, need_tool
 from fledge.testing.trees import differences, hard_tree, sparse
-from fledge.tree.content import Content
+from fledge.tree.content import Content, MemorySource, Piece
 from fledge.tree.inode import Directory, Fifo, File, Inode, Socket, Symlink
 from fledge.tree.layer import Layer, find_layer
 from fledge.tree.merge import merge
@@ -116,7 +116,7 @@ def test_whiteouts(store: Store) -> None:
         ]  # fmt: skip
 
 
-@pytest.mark.parametrize("length", [95, 96, 97, 200])
+@pytest.mark.parametrize("length", [95, 96, 97, 200, 255])
 def test_whiteouts_with_long_paths(store: Store, length: int) -> None:
     path, folder = b"a/" + b"g" * length, b"b" * length
     kept = {b"a": Directory(0o755), folder: Directory(0o755)}
@@ -196,6 +196,21 @@ def test_holes_take_no_room(store: Store) -> None:
     [
         (b"a/.wh.b", Directory(0o755), "/a/.wh.b: a name in an image can't begin with .wh."),
         (b"a/s", Socket(0o755), "/a/s is a socket, which no layer can hold"),
+        (
+            b"/".join([b"n" * 250] * 17),
+            Directory(0o755),
+            f"/{'/'.join(['n' * 250] * 17)}: the path has 4266 bytes; Linux allows 4095",
+        ),
+        (
+            b"a",
+            Directory(0o755, xattrs={b"user.%02d" % number: bytes(65000) for number in range(20)}),
+            "/a: its extended attributes take 1300560 bytes in a layer; 1048576 are allowed",
+        ),
+        (
+            b"a",
+            File(Content(1 << 28, [Piece(at << 11, MemorySource(b"x"), 0, 1) for at in range(1 << 17)]), 0o644),
+            "/a: a sparse file of 131073 extents; a layer's can have 131072",
+        ),
         (
             b"a",
             Directory(0o755, xattrs={b"user.a=b": b"v"}),
