@@ -195,15 +195,13 @@ class _Transfer:
         return digest
 
     def _write(self, part: PartFile, block: bytes) -> None:
-        try:
+        with self._context.store.writing():
             at = self._done
             view = memoryview(block)
             while view:
                 count = os.pwrite(part.fd, view, at)
                 at += count
                 view = view[count:]
-        except OSError as error:
-            raise BuildError(f"can't write to the cache folder: {error.strerror}") from error
 
     def _known_version(self) -> tuple[str, FileSource] | None:
         """What an earlier build got from this URL, and the ETag it had."""

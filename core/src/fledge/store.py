@@ -113,7 +113,7 @@ class Store:
     def part(self, label: str) -> PartFile:
         """A temporary file in the store. Raises BuildError when it can't be made."""
         _ = self._lock  # The folder is there now.
-        with self._telling():
+        with self.writing():
             return PartFile(self.folder / "tmp", label)
 
     def keep(self, part: PartFile, *parts: str) -> Path:
@@ -123,7 +123,7 @@ class Store:
         too short, and whoever finds it looks at the size and the checksums. Raises BuildError when it can't be done.
         """
         final = self.path(*parts)
-        with self._telling():
+        with self.writing():
             final.parent.mkdir(parents=True, exist_ok=True)
             part.commit(final)
         return final
@@ -131,12 +131,13 @@ class Store:
     def put(self, data: bytes, *parts: str) -> Path:
         """Keeps a small file. Raises BuildError when it can't be written."""
         with self.part(parts[-1]) as part:
-            with self._telling():
+            with self.writing():
                 part.write(data)
             return self.keep(part, *parts)
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
+        """Around what writes to the store. Raises BuildError for an OSError in it."""
         try:
             yield
         except OSError as error:

@@ -71,10 +71,8 @@ def read_archive(content: Content, store: Store, label: str, epoch: int) -> Arch
     with store.part("archive") as part:
         for block in _decompressed(content, label):
             reader.feed(block)
-            try:
+            with store.writing():
                 part.write(block)
-            except OSError as error:
-                raise BuildError(f"can't write to the cache folder {store.folder}: {error.strerror}") from error
         index = reader.finish()
         _check_names(index, label)
         # Mapped, the bytes stay there when the file's name is gone.

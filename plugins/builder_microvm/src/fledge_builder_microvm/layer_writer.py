@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from fledge.errors import BuildError
 from fledge.store import Store
 from fledge.tree.ahead import Ahead
 from fledge.tree.content import FileSource
@@ -28,13 +27,8 @@ def write_layer(store: Store, changes: Iterable[Change]) -> Layer:
     with store.part("layer") as part, Ahead(tar.blocks(changes)) as blocks:
         for block in blocks:
             digest.update(block)
-            try:
+            with store.writing():
                 part.write(block)
-            except OSError as error:
-                raise BuildError(
-                    f"can't write to the cache folder {store.folder}: {error.strerror}",
-                    hint="free some space, or set FLEDGE_CACHE_DIR to a folder elsewhere",
-                ) from error
             size += len(block)
         diff_id = Digest("sha256", digest.hexdigest())
         layer = find_layer(store, diff_id)

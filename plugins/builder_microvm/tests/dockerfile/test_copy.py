@@ -22,12 +22,34 @@ import zstandard
 from fledge.errors import BuildError
 from fledge.testing.dockerfiles import Project
 from fledge.testing.http import Answer, serving
+from fledge.testing.oracles import need_root, run
 from fledge.testing.tars import archive, member
 from fledge.testing.trees import described
 from fledge.tree.inode import Fifo, File, Symlink
 from fledge.tree.tree import Tree
 from fledge_builder_microvm.host_tree import context_tree
 from fledge_builder_microvm.patterns import IgnoreRules
+
+
+@pytest.mark.parametrize("step", ["COPY big /", "ADD t.tar.gz /", "ADD {url}/big /"])
+def test_case_089_a_full_disk(project: Project, step: str) -> None:
+    """A layer, what an archive decompresses to, and a download: one message, and nothing is left."""
+    need_root()
+    project.write("big", os.urandom(400_000))
+    project.write("t.tar.gz", gzip.compress(archive(member(b"big", bytes(400_000)))))
+    project.store.mkdir(parents=True, exist_ok=True)
+    run("mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", project.store)
+    try:
+        with (
+            serving(lambda asked: Answer(body=os.urandom(400_000))) as server,
+            pytest.raises(BuildError, match=r"^Dockerfile:2: (COPY|ADD): can't write to the cache folder /") as caught,
+        ):
+            project.build(f"FROM scratch\n{step.format(url=server.url)}\n")
+        assert caught.value.message.endswith(f"{project.store}: No space left on device")
+        assert caught.value.hint == "free some space, or set FLEDGE_CACHE_DIR to a folder elsewhere"
+        assert [path.name for path in project.store.rglob("*") if path.is_file()] == ["lock"]
+    finally:
+        run("umount", "--lazy", project.store)
 
 
 def test_a_folder_that_an_archive_replaces_and_another_makes_again(project: Project) -> None:
