@@ -17,10 +17,10 @@ from fledge.tree import index as ix
 from fledge.tree.content import EMPTY, Content, Piece
 from fledge.tree.inode import BlockDevice, CharDevice, Directory, Fifo, File, Inode, Symlink
 from fledge.tree.layer import Layer
+from fledge.tree.tar_names import WHITEOUT
 from fledge.tree.tree import MAX_SYMLINKS
 from fledge.values import PATH_MAX, show_path
 
-WHITEOUT: Final = b".wh."
 OPAQUE: Final = b".wh..wh..opq"
 AUFS: Final = b".wh..wh."
 """What AUFS keeps for itself in a layer's root. `.wh..wh.plnk` can hold the files that hard links refer to."""

@@ -14,7 +14,8 @@ from fledge.errors import BuildError
 from fledge.tree import index as ix
 from fledge.tree import sparse, tar_pax
 from fledge.tree import tar_format as tf
-from fledge.values import NAME_MAX, PATH_MAX, show_path
+from fledge.tree.tar_names import agreed, clean, join, long_name
+from fledge.values import PATH_MAX, show_path
 
 MAX_EXTENSION: Final = 1 << 20
 """The longest extended header or long name, as in Go's archive/tar; it is read into memory."""
@@ -36,8 +37,6 @@ _KINDS: Final = {
     b"5": ix.DIRECTORY,
     b"6": ix.FIFO,
 }
-_LONGEST_WHITEOUT: Final = NAME_MAX + len(b".wh.")
-"""It is never a file, and the name that it hides may be as long as any (image-spec layer.md, "Whiteouts")."""
 _LONG_NAME: Final = b"L"
 _LONG_LINK: Final = b"K"
 _EXTENDED: Final = (b"x", b"X")  # X: Solaris, before POSIX made it x
@@ -47,35 +46,6 @@ _NO_PREFIX: Final = bytes(155)
 _CACHE_ENTRIES: Final = 1 << 16
 
 _Fields = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes]
-
-
-def clean(path: bytes) -> bytes:
-    """A member's path as container engines take it: relative to the image's root, where `..` stops.
-
-    Lexical, before any symlink is looked at, as Go's filepath.Clean in Docker and umoci. Raises ValueError for a name
-    or path that Linux can't hold.
-    """
-    if path[:2] == b"./":
-        path = path[2:]
-    if b"//" in path or b"/." in path or path[:1] in b"/." or len(path) > NAME_MAX:
-        return _clean_parts(path)
-    return path[:-1] if path[-1] == 0x2F else path
-
-
-def _clean_parts(path: bytes) -> bytes:
-    parts: list[bytes] = []
-    for part in path.split(b"/"):
-        if part == b"..":
-            if parts:
-                parts.pop()
-        elif part and part != b".":
-            if len(part) > (_LONGEST_WHITEOUT if part.startswith(b".wh.") else NAME_MAX):
-                raise ValueError(f"a name in the path has {len(part)} bytes; Linux allows {NAME_MAX}")
-            parts.append(part)
-    cleaned = b"/".join(parts)
-    if len(cleaned) >= PATH_MAX:
-        raise ValueError(f"the path has {len(cleaned)} bytes; Linux allows {PATH_MAX - 1}")
-    return cleaned
 
 
 class _Extensions:
@@ -201,7 +171,7 @@ class TarReader:
                 else:
                     name = name.partition(b"\0")[0]
                     if prefix != _NO_PREFIX:
-                        name = _join(prefix, name, magic, trailer)
+                        name = join(prefix, name, magic, trailer)
                 path = clean(name) if name else _nameless()
                 if flag == b"\0" and name[-1] == 0x2F:
                     kind = ix.DIRECTORY
@@ -246,9 +216,9 @@ class TarReader:
         if flag in _EXTENDED and not extensions.records:
             extensions.records = tar_pax.parse_records(body)
         elif flag == _LONG_NAME and extensions.name is None:
-            extensions.name = _long_name(body)
+            extensions.name = long_name(body)
         elif flag == _LONG_LINK and extensions.link is None:
-            extensions.link = _long_name(body)
+            extensions.link = long_name(body)
         else:
             raise ValueError(f"two headers of type {flag!r} for one member")
         return after
@@ -282,8 +252,8 @@ class TarReader:
             xattrs = tar_pax.xattrs(records)
         name = (
             records.get(b"GNU.sparse.name")
-            or _agreed(extensions.name, records.get(b"path"))
-            or _join(prefix, tf.text(raw_name), magic, trailer)
+            or agreed(extensions.name, records.get(b"path"))
+            or join(prefix, tf.text(raw_name), magic, trailer)
         )
         path = clean(name) if name else _nameless()
         if kind == ix.FILE and flag == b"\0" and name.endswith(b"/"):
@@ -314,7 +284,7 @@ class TarReader:
             extra = self._builder.add_extra(xattrs, None)
             record = ix.pack_record(kind, mode, uid, gid, mtime, nanoseconds, 0, number, extra)
             if kind in ix.LINKS:
-                target = _agreed(extensions.link, records.get(b"linkpath")) or tf.text(raw_link)
+                target = agreed(extensions.link, records.get(b"linkpath")) or tf.text(raw_link)
                 if not target:
                     raise ValueError("a link without a target")
                 if kind == ix.HARD_LINK:
@@ -378,31 +348,8 @@ def _clamp(seconds: int) -> int:
     return max(-_MAX_INT64, min(seconds, _MAX_INT64))
 
 
-def _agreed(gnu: bytes | None, pax: bytes | None) -> bytes | None:
-    # Readers differ in which of the two they take, which hides a file from one of them.
-    if gnu and pax and gnu != pax:
-        raise ValueError("its GNU and PAX headers give it two names")
-    return gnu or pax
-
-
 def _nameless() -> NoReturn:
     raise ValueError("it has no name")
-
-
-def _join(prefix: bytes, name: bytes, magic: bytes, trailer: bytes) -> bytes:
-    if magic[:6] != tf.USTAR_MAGIC:
-        return name  # GNU has other things there.
-    if trailer.endswith(tf.STAR_TRAILER):
-        prefix = prefix[: tf.STAR_PREFIX]
-    prefix = tf.text(prefix)
-    return prefix + b"/" + name if prefix else name
-
-
-def _long_name(body: bytes) -> bytes:
-    name = body.rstrip(b"\0")
-    if not name or b"\0" in name:
-        raise ValueError("a long name that is empty or has NUL in it")
-    return name
 
 
 def _device(field: bytes, records: dict[bytes, bytes]) -> int:

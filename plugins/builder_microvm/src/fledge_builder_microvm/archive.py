@@ -16,9 +16,10 @@ from fledge.tree.decompress import decompress
 from fledge.tree.index import DIRECTORY, LayerIndex
 from fledge.tree.inode import Directory
 from fledge.tree.layer import Layer
-from fledge.tree.merge import WHITEOUT, merge
+from fledge.tree.merge import merge
 from fledge.tree.tar import TarReader
 from fledge.tree.tar_format import BLOCK, HEADER, expected_sum
+from fledge.tree.tar_names import WHITEOUT
 from fledge.values import Digest, GuestPath, show_path
 
 from fledge_builder_microvm.edit import Edit, Folder

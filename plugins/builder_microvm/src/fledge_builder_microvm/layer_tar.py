@@ -15,8 +15,9 @@ from fledge.tree import index as ix
 from fledge.tree import sparse
 from fledge.tree.content import EMPTY, Content, FileSource, Piece, Views
 from fledge.tree.inode import NO_XATTRS, BlockDevice, CharDevice, Device, Directory, Fifo, File, Inode, Socket, Symlink
-from fledge.tree.merge import OPAQUE, WHITEOUT
+from fledge.tree.merge import OPAQUE
 from fledge.tree.tar_format import BLOCK, padded
+from fledge.tree.tar_names import WHITEOUT
 from fledge.values import PATH_MAX, show_path
 
 from fledge_builder_microvm.changes import Change, Opaque, Put, Remove
@@ -198,7 +199,7 @@ def _runs(content: Content) -> list[tuple[int, int]]:
         if not piece.length:
             continue
         start = piece.offset // BLOCK * BLOCK
-        end = min(content.size, piece.offset + piece.length + -(piece.offset + piece.length) % BLOCK)
+        end = min(content.size, padded(piece.offset + piece.length))
         if runs and start <= sum(runs[-1]):
             start, _ = runs.pop()
         runs.append((start, end - start))
