@@ -31,7 +31,14 @@ class Tree:
             real = self.resolve(path, follow_last=False)
         except BuildError:
             return None
-        return self._at(real)
+        return self.at(real)
+
+    def at(self, path: GuestPath) -> Inode | None:
+        """The inode at a path that has no symlinks on its way; None where there is none."""
+        inode: Inode | None = self.root
+        for part in path.parts:
+            inode = inode.entries.get(part) if isinstance(inode, Directory) else None
+        return inode
 
     def resolve(self, path: GuestPath, *, follow_last: bool = True) -> GuestPath:
         """`path` with every symlink on the way resolved inside the image, as a chroot would.
@@ -116,9 +123,3 @@ class Tree:
     def path_of(self, wanted: Inode) -> str:
         """The first path of an inode of this tree, for messages."""
         return next(show_path(path) for path, inode in self.walk() if inode is wanted)
-
-    def _at(self, path: GuestPath) -> Inode | None:
-        inode: Inode | None = self.root
-        for part in path.parts:
-            inode = inode.entries.get(part) if isinstance(inode, Directory) else None
-        return inode

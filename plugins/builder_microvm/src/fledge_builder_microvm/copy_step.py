@@ -141,7 +141,7 @@ class CopyStep:
         copy(edit, found, self._destination, into=self._into, manner=manner)
 
     def _is_directory(self, edit: Edit) -> bool:
-        return isinstance(edit.at(edit.tree.resolve(self._destination)), Directory)
+        return isinstance(edit.tree.at(edit.tree.resolve(self._destination)), Directory)
 
     def _is_remote(self, source: str) -> bool:
         if not self._is_add:

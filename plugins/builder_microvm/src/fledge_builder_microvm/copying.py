@@ -110,7 +110,7 @@ def copy(edit: Edit, found: Found, destination: GuestPath, *, into: bool, manner
     owner = manner.owner or (0, 0)
     edit.make_folders(destination if into else GuestPath(destination.parts[:-1]), *owner)
     place = edit.tree.resolve(destination)
-    there = edit.at(place)
+    there = edit.tree.at(place)
     copier = _Copier(edit, manner)
     if isinstance(found.inode, Directory):
         if there is not None and not isinstance(there, Directory):

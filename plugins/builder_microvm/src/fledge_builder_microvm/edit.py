@@ -42,16 +42,9 @@ class Edit:
                 changes.append(Opaque(path))
         return changes
 
-    def at(self, path: GuestPath) -> Inode | None:
-        """What stands at a path that has no symlinks on its way."""
-        inode: Inode | None = self.tree.root
-        for part in path.parts:
-            inode = inode.entries.get(part) if isinstance(inode, Directory) else None
-        return inode
-
     def folder(self, path: GuestPath) -> Folder:
         """The directory at a path that has no symlinks on its way. Raises BuildError where something else stands there."""
-        directory = self.at(path)
+        directory = self.tree.at(path)
         if not isinstance(directory, Directory):
             raise BuildError(f"{path} is not a directory")
         return Folder(directory, b"/".join(path.parts))

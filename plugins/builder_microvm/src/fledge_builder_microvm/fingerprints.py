@@ -54,15 +54,15 @@ def outline(inode: Inode) -> Outline:
 def fingerprint(inode: Inode) -> str:
     """A digest of the inode and all below it. Raises BuildError for a file that can't be read."""
     found = outline(inode)
-    return hashlib.sha256(bytes.fromhex(found.digest) + digest_of(found.contents)).hexdigest()
+    return completed(found.digest, found.contents)
 
 
-def digest_of(contents: Sequence[Content]) -> bytes:
-    """A digest of all their bytes. Raises BuildError for a file that can't be read."""
-    digest = hashlib.sha256()
+def completed(digest: str, contents: Sequence[Content]) -> str:
+    """`digest`, an outline's, and the bytes of all files, as one. Raises BuildError for a file that can't be read."""
+    whole = hashlib.sha256(bytes.fromhex(digest))
     for content in contents:
-        digest.update(_digest(content))
-    return digest.digest()
+        whole.update(_digest(content))
+    return whole.hexdigest()
 
 
 def _digest(content: Content) -> bytes:
